@@ -1,0 +1,32 @@
+# make demo   transcribe the sample clips with the packaged model
+# make test   run the tests
+# Both install into .venv first, once. PYTHON chooses the interpreter; PIP_ARGS goes to pip.
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/.installed
+	$(BIN)/asr transcribe data/samples
+
+test: .venv/.installed-test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install $(PIP_ARGS) -e .
+	touch $@
+
+.venv/.installed-test: .venv/.installed
+	$(BIN)/python -m pip install $(PIP_ARGS) -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv

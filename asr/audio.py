@@ -1,0 +1,340 @@
+"""Any recording to one float32 waveform at the rate that the model wants.
+
+libsndfile decodes WAV, FLAC, Ogg Vorbis, Opus, MP3, AIFF and more; soxr resamples. What
+libsndfile cannot read goes through the ``ffmpeg`` command where that is installed.
+
+Samples keep their scale: integer formats map to -1..1, floating-point ones are taken as they
+are, also beyond that range, since clipping would add distortion that the recording lacks.
+"""
+
+import io
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from asr.errors import AudioError, AudioWarning
+
+Waveform = npt.NDArray[np.float32]
+
+# What libsndfile reads, then what needs ffmpeg.
+AUDIO_SUFFIXES = frozenset(
+    {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
+    | {".rf64", ".sph", ".w64", ".wav"}
+    | {".3gp", ".aac", ".amr", ".m4a", ".mka", ".mp4", ".webm", ".wma"}
+)
+
+BLOCK_SECONDS = 30.0
+# Bounds the memory of one block, whatever sample rate and channel count a header claims.
+MAX_BLOCK_SAMPLES = 2**24
+# Integer samples stored as float without scaling reach this; anything beyond is not sound.
+MAX_AMPLITUDE = 2.0**31
+# libsndfile's count where a header does not tell, as in FLAC written to a pipe.
+UNKNOWN_FRAMES = 2**63 - 1
+
+
+def load_audio(source: str | Path | BinaryIO, sample_rate: int) -> Waveform:
+    """Return a whole recording, channels averaged, at the wanted rate.
+
+    Args:
+        source: path of a sound file, an open binary stream, or ``"-"`` for standard input.
+        sample_rate: rate of the result, Hz.
+
+    Returns:
+        (time,) float32, at least one sample; -1..1 unless a floating-point file goes beyond.
+
+    Raises:
+        AudioError: the recording is missing, empty, not sound, damaged from its start, holds
+            NaN or infinite samples, or needs ffmpeg, which is not installed.
+
+    Warns:
+        AudioWarning: the recording is cut short or damaged; what could be read is returned.
+    """
+    blocks = list(iter_audio(source, sample_rate))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def iter_audio(
+    source: str | Path | BinaryIO, sample_rate: int, block_seconds: float = BLOCK_SECONDS
+) -> Iterator[Waveform]:
+    """Yield a recording in blocks of about ``block_seconds``; memory does not grow with length.
+
+    Joined, the blocks are what :func:`load_audio` returns; see there for arguments, errors and
+    warnings. A warning comes near the end, when the damage is met.
+    """
+    name = _name(source)
+    try:
+        with (
+            _regular_file(source) as path,
+            closing(_decode(path, name, block_seconds)) as blocks,
+        ):
+            yield from _resample(_mono(blocks, name), sample_rate)
+    except FileNotFoundError as error:
+        raise AudioError(f"{name}: no such file; check the path") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise AudioError(f"{name}: cannot be read ({reason}); check its permissions") from error
+
+
+def audio_duration(path: str | Path) -> float:
+    """Return the length of a sound file in seconds.
+
+    The header tells, so a file cut short may hold less. Only a file whose header does not tell,
+    or that needs ffmpeg, is decoded.
+
+    Raises:
+        AudioError: as :func:`load_audio`.
+    """
+    try:
+        with _open(Path(path)) as file, _SequentialSound(file) as sound:
+            if 0 < sound.frames < UNKNOWN_FRAMES:
+                return float(sound.frames / sound.samplerate)
+    except (OSError, soundfile.LibsndfileError, TypeError):
+        pass  # decoding goes through ffmpeg, or says what is wrong
+    sample_rate = 16_000
+    return sum(len(block) for block in iter_audio(path, sample_rate)) / sample_rate
+
+
+def _name(source: str | Path | BinaryIO) -> str:
+    if isinstance(source, str | Path):
+        return "standard input" if source == "-" else str(source)
+    return str(getattr(source, "name", "audio stream"))
+
+
+@contextmanager
+def _regular_file(source: str | Path | BinaryIO) -> Iterator[Path]:
+    """Give a file that can seek: streams and named pipes are copied to a temporary one."""
+    with ExitStack() as stack:
+        if source == "-":
+            stream: BinaryIO = sys.stdin.buffer
+        elif isinstance(source, str | Path):
+            path = Path(source)
+            if path.is_dir():
+                raise AudioError(f"{path}: is a folder, not a sound file; name a file inside it")
+            if path.is_file() or not path.exists():
+                yield path
+                return
+            stream = stack.enter_context(path.open("rb"))
+        else:
+            stream = source
+        copy = Path(stack.enter_context(tempfile.TemporaryDirectory()), "audio")
+        with copy.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        yield copy
+
+
+def _mono(blocks: Iterator[tuple[int, Waveform]], name: str) -> Iterator[tuple[int, Waveform]]:
+    """Average the channels of (sample rate, (frames, channels)) blocks."""
+    for rate, block in blocks:
+        if not np.abs(block).max() <= MAX_AMPLITUDE:  # false for NaN too
+            raise AudioError(
+                f"{name}: holds samples that are NaN, infinite or absurdly large; "
+                "export the recording again"
+            )
+        channels = block.shape[1]
+        # A product is some 70 times as fast as mean(axis=1) over so short an axis.
+        weights = np.full(channels, 1 / channels, dtype=np.float32)
+        yield rate, block[:, 0] if channels == 1 else block @ weights
+
+
+def _resample(blocks: Iterator[tuple[int, Waveform]], sample_rate: int) -> Iterator[Waveform]:
+    resampler = None
+    empty = True
+    for rate, block in blocks:
+        if rate != sample_rate:
+            resampler = resampler or soxr.ResampleStream(rate, sample_rate, num_channels=1)
+            block = resampler.resample_chunk(block)
+        if len(block):
+            empty = False
+            yield block
+    if resampler:
+        tail = resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+        if empty and not len(tail):  # less than one sample at the new rate
+            tail = np.zeros(1, dtype=np.float32)
+        if len(tail):
+            yield tail
+
+
+def _decode(
+    path: Path, name: str, block_seconds: float
+) -> Generator[tuple[int, Waveform], None, None]:
+    """Yield (sample rate, (frames, channels)) blocks."""
+    with _open(path) as file:
+        if not file.read(1):
+            raise AudioError(f"{name}: the file is empty; record or fetch it again")
+        file.seek(0)
+        try:
+            sound = _SequentialSound(file)
+        except (soundfile.LibsndfileError, TypeError):  # TypeError: the headerless ".raw"
+            pass
+        else:
+            with sound:
+                yield from _sndfile_blocks(sound, file, name, block_seconds)
+            return
+    yield from _ffmpeg_blocks(path, name, block_seconds)
+
+
+class _TolerantFile(io.BufferedReader):
+    """A file that stays where it is when a damaged header sends libsndfile before its start."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except OSError:
+            return self.tell()
+
+
+def _open(path: Path) -> _TolerantFile:
+    return _TolerantFile(io.FileIO(path))
+
+
+class _SequentialSound(soundfile.SoundFile):
+    """A sound file read once from start to end.
+
+    A ``SoundFile`` that can seek does so after each read, which costs time in Opus and fails at
+    the end of a FLAC stream of unknown length.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _sndfile_blocks(
+    sound: soundfile.SoundFile, file: BinaryIO, name: str, block_seconds: float
+) -> Iterator[tuple[int, Waveform]]:
+    size = min(_block_frames(sound.samplerate, sound.channels, block_seconds), sound.frames)
+    frames = 0
+    problem = ""
+    while frames < sound.frames and not problem:
+        block = np.empty((size, sound.channels), dtype=np.float32)
+        try:
+            count = len(sound.read(out=block))
+        except soundfile.LibsndfileError:
+            problem = "cut short or damaged"
+            count = sound.tell() - frames  # what was decoded before the damage
+        if count <= 0:
+            break
+        frames += count
+        yield sound.samplerate, block[:count]
+    if frames == 0:
+        raise AudioError(f"{name}: holds no sound that can be read; record or fetch it again")
+    _warn_if(problem or _shortfall(sound, file, frames), name, frames / sound.samplerate)
+
+
+def _block_frames(rate: int, channels: int, block_seconds: float) -> int:
+    return max(1, min(round(block_seconds * rate), MAX_BLOCK_SAMPLES // channels))
+
+
+def _warn_if(problem: str, name: str, seconds: float) -> None:
+    if problem:
+        message = f"{name}: {problem}; only {seconds:.2f} s of sound could be read"
+        warnings.warn(message, AudioWarning, stacklevel=3)
+
+
+def _shortfall(sound: soundfile.SoundFile, file: BinaryIO, frames: int) -> str:
+    """Return what shows that the ``frames`` decoded are not the whole recording, or nothing."""
+    if sound.format == "MP3":
+        # Without a Xing header libsndfile guesses the length from the first bit rate, and it
+        # never reads beyond its guess; a little may stay unread, such as tags.
+        position, end = file.tell(), file.seek(0, os.SEEK_END)
+        if end - position > end // 50:
+            return "MP3 header tells less than the file holds, convert it to WAV or FLAC"
+        missing = sound.frames - frames > 1152  # one MPEG frame, which a guess may be off by
+    else:
+        missing = frames < sound.frames < UNKNOWN_FRAMES
+    if sound.format == "OGG":
+        missing |= not _ends_ogg(file)
+    if sound.format in ("WAV", "WAVEX", "AIFF"):
+        missing |= not _holds_all_data(file)
+    return "cut short" if missing else ""
+
+
+def _ends_ogg(file: BinaryIO) -> bool:
+    """Tell whether the last page is complete and marked as the end of its stream (RFC 3533)."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 65_307))  # the size of the largest page
+    tail = file.read()
+    start = tail.rfind(b"OggS")
+    page = tail[start:]
+    if start < 0 or len(page) < 27:
+        return False
+    lacing = page[27 : 27 + page[26]]
+    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(lacing)
+
+
+def _holds_all_data(file: BinaryIO) -> bool:
+    """Tell whether the samples chunk of a WAV or AIFF file is as long as it says."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    header = struct.Struct(">4sI" if file.read(12)[:4] in (b"FORM", b"RIFX") else "<4sI")
+    while len(head := file.read(header.size)) == header.size:
+        kind, size = header.unpack(head)
+        if kind in (b"data", b"SSND"):
+            # Programs that write to a pipe leave a size near 2 or 4 GiB.
+            placeholder = size >= 2**31 - 2**16 and (size + 2**16) % 2**31 < 2**17
+            return bool(placeholder or file.tell() + size <= end)
+        file.seek(size + size % 2, os.SEEK_CUR)
+    return True
+
+
+def _ffmpeg_blocks(path: Path, name: str, block_seconds: float) -> Iterator[tuple[int, Waveform]]:
+    command = _ffmpeg_command(path)
+    if not command:
+        raise AudioError(
+            f"{name}: libsndfile cannot read it; unless it is damaged or no recording at all, "
+            "install ffmpeg or convert it to WAV or FLAC"
+        )
+    frames, rate = 0, 1
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for rate, block in _au_blocks(process.stdout, block_seconds):
+            frames += len(block)
+            yield rate, block
+        complains = process.wait() != 0 or log.seek(0, os.SEEK_END) > 0
+    if frames == 0:
+        raise AudioError(
+            f"{name}: neither libsndfile nor ffmpeg finds sound in it; "
+            "check that it is an undamaged recording"
+        )
+    _warn_if("cut short or damaged" if complains else "", name, frames / rate)
+
+
+def _au_blocks(stream: IO[bytes], block_seconds: float) -> Iterator[tuple[int, Waveform]]:
+    """Yield the blocks of a Sun AU stream of big-endian float32 samples."""
+    header = stream.read(24)
+    if len(header) < 24:
+        return
+    _magic, offset, _size, _encoding, rate, channels = struct.unpack(">4s5I", header)
+    stream.read(offset - len(header))
+    frame = np.dtype((">f4", (channels,)))
+    size = _block_frames(rate, channels, block_seconds) * frame.itemsize
+    while len(data := stream.read(size)) >= frame.itemsize:
+        block = np.frombuffer(data, frame, count=len(data) // frame.itemsize)
+        yield rate, block.astype(np.float32)
+
+
+def _ffmpeg_command(path: Path) -> list[str]:
+    """Return the command that decodes a file to a float stream, empty without ffmpeg."""
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        return []
+    # Local files alone, since a playlist could name an address on the network.
+    source = ["-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:a:0"]
+    return [ffmpeg, "-nostdin", "-v", "error", *source, "-c:a", "pcm_f32be", "-f", "au", "-"]

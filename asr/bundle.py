@@ -1,0 +1,258 @@
+"""The model bundle: a trained model as one self-describing file.
+
+``NAME.asr`` is an uncompressed zip archive of three members, each with its checksum:
+
+- ``bundle.json``: ``format_version``, ``alphabet`` and the settings of front end, encoder and
+  decoder;
+- ``weights.safetensors``: the weights, in half or single precision;
+- ``MODEL_CARD.md``: what the model was trained on, under which licences, and how well it does.
+
+Nothing in it is ever unpickled, so a bundle from a stranger cannot run code.
+"""
+
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from asr.atomic import whole_file
+from asr.decoding.config import DecoderConfig
+from asr.errors import AsrError, BundleError
+from asr.features import FeatureConfig
+from asr.models.ctc import CtcModel
+from asr.models.encoder import EncoderConfig
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS, CARD = MEMBERS = ("bundle.json", "weights.safetensors", "MODEL_CARD.md")
+SETTINGS = ("alphabet", "features", "encoder", "decoder")
+
+Config = TypeVar("Config", FeatureConfig, EncoderConfig, DecoderConfig)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded model.
+
+    Attributes:
+        model: the acoustic model, float32, on the CPU, in evaluation mode.
+        decoder: settings of the decoder.
+        card: model card, Markdown.
+        path: the file it came from.
+    """
+
+    model: CtcModel
+    decoder: DecoderConfig
+    card: str
+    path: Path
+
+
+def packaged_model() -> Path:
+    """Return the path of the model that ships with the package.
+
+    Raises:
+        BundleError: this installation holds none.
+    """
+    path = Path(str(files("asr"))) / "assets" / "english.asr"
+    if not path.is_file():
+        raise BundleError(f"{path}: the packaged model is missing; reinstall, or name a model")
+    return path
+
+
+def save_bundle(
+    path: str | Path, model: CtcModel, decoder: DecoderConfig, card: str, *, half: bool = True
+) -> None:
+    """Write a model bundle, whole or not at all. The same model gives the same bytes.
+
+    Args:
+        path: file to write, by convention ``NAME.asr``.
+        model: the acoustic model.
+        decoder: settings of the decoder.
+        card: model card, Markdown.
+        half: round the weights to half precision, which halves the file.
+
+    Raises:
+        BundleError: a weight is not finite, or not within half precision; the file cannot be
+            written.
+    """
+    config = {
+        "format_version": FORMAT_VERSION,
+        "alphabet": model.tokenizer.alphabet,
+        "features": asdict(model.features_config),
+        "encoder": asdict(model.encoder_config),
+        "decoder": asdict(decoder),
+    }
+    members = {
+        CONFIG: json.dumps(config, indent=2, ensure_ascii=False).encode(),
+        WEIGHTS: safetensors.torch.save(_stored_weights(model, half, path)),
+        CARD: card.encode(),
+    }
+    try:
+        with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(zipfile.ZipInfo(name), content)  # without the time of day
+    except OSError as error:
+        raise BundleError(f"{path}: cannot write this model: {error}") from error
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Load a model bundle; no other file is needed.
+
+    Raises:
+        BundleError: the file is missing, cut short, damaged, no bundle or of a newer format; its
+            settings are unknown or contradict each other; its weights are not those of the
+            settings or not finite.
+    """
+    path = Path(path)
+    members = _read_members(path)
+    settings = _parse_config(members[CONFIG], path)
+    model = build_model(settings, path)
+    try:
+        tensors = safetensors.torch.load(members[WEIGHTS])
+        card = members[CARD].decode()
+    except (SafetensorError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: {error}; make or fetch the model again") from error
+    load_weights(model, tensors, path)
+    return Bundle(model, _config(DecoderConfig, settings["decoder"], path), card, path)
+
+
+def build_model(settings: Mapping[str, Any], path: Path) -> CtcModel:
+    """Build a model, with random weights, from its stored settings.
+
+    Args:
+        settings: ``alphabet`` and the objects ``features`` and ``encoder``; what these leave out
+            has its default.
+        path: where they were stored, for messages.
+
+    Raises:
+        BundleError: a setting is unknown, of the wrong type or contradicts another.
+    """
+    alphabet = settings.get("alphabet")
+    if not isinstance(alphabet, str):
+        raise BundleError(f"{path}: its alphabet is not a text; make the model again")
+    features = _config(FeatureConfig, settings.get("features"), path)
+    encoder = _config(EncoderConfig, settings.get("encoder"), path)
+    try:
+        return CtcModel(features, encoder, alphabet).eval()
+    except (AsrError, ArithmeticError, AssertionError, RuntimeError, ValueError) as error:
+        raise BundleError(f"{path}: no model has these settings: {error}") from error
+
+
+def load_weights(model: CtcModel, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy stored weights into a model.
+
+    Raises:
+        BundleError: a tensor is missing, unknown, of another shape or kind, or not finite.
+    """
+    expected = model.state_dict()
+    if tensors.keys() != expected.keys():
+        name = min(tensors.keys() ^ expected.keys())
+        problem = "lacks" if name in expected else "has the unknown"
+        raise BundleError(f"{path}: {problem} weights {name!r}; make or fetch the model again")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise BundleError(
+                f"{path}: weights {name!r} have the shape {tuple(tensor.shape)}, its settings say "
+                f"{tuple(expected[name].shape)}; make or fetch the model again"
+            )
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise BundleError(f"{path}: weights {name!r} are {tensor.dtype}; make the model again")
+        _check_finite(name, tensor, path)
+    model.load_state_dict(dict(tensors))
+
+
+def _stored_weights(model: CtcModel, half: bool, path: str | Path) -> dict[str, Tensor]:
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        _check_finite(name, tensor, path)
+        dtype = torch.float16 if half and tensor.is_floating_point() else tensor.dtype
+        # A copy each: the layers of an LSTM may share one storage, which safetensors refuses.
+        weights[name] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
+        if not weights[name].isfinite().all():
+            raise BundleError(f"{path}: weights {name!r} exceed half precision; store all digits")
+    return weights
+
+
+def _check_finite(name: str, tensor: Tensor, path: str | Path) -> None:
+    if not tensor.isfinite().all():
+        raise BundleError(f"{path}: weights {name!r} are not finite; train the model again")
+
+
+def _read_members(path: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name: archive.read(name) for name in MEMBERS}
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: no such model; give the path of an .asr file") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot read this model: {error}") from error
+    except KeyError as error:
+        raise BundleError(f"{path}: lacks a part, so it is no model bundle: {error}") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        if path.read_bytes()[:2] == b"PK":
+            problem = f"the model is damaged or cut short ({error}); fetch it again"
+        else:
+            problem = "not a model bundle; give the path of an .asr file"
+        raise BundleError(f"{path}: {problem}") from error
+
+
+def _parse_config(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(content)
+        version = config.pop("format_version")
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise BundleError(f"{path}: its {CONFIG} is no bundle configuration") from error
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise BundleError(
+            f"{path}: has format {version!r}, this version reads up to {FORMAT_VERSION}; "
+            "upgrade asr"
+        )
+    if config.keys() != set(SETTINGS):
+        name = min(config.keys() ^ set(SETTINGS))
+        problem = "lacks" if name in SETTINGS else "has the unknown"
+        raise BundleError(f"{path}: its {CONFIG} {problem} key {name!r}; make the model again")
+    return dict(config)
+
+
+def _config(kind: type[Config], values: object, path: Path) -> Config:
+    """Build one of the frozen config classes from stored values."""
+    if not isinstance(values, dict):
+        raise BundleError(f"{path}: the settings of {kind.__name__} are not an object")
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if name not in hints:
+            raise BundleError(f"{path}: unknown setting {name!r} of {kind.__name__}; upgrade asr")
+        if not _fits(value, hints[name]):
+            raise BundleError(f"{path}: {value!r} is no value for {name} of {kind.__name__}")
+    try:
+        return kind(**values)
+    except (AsrError, ArithmeticError) as error:
+        raise BundleError(f"{path}: {error}") from error
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Return whether a JSON value is of a type: a plain one, a ``Literal`` or a union."""
+    options = get_args(hint)
+    if get_origin(hint) is Literal:
+        return any(type(value) is type(option) and value == option for option in options)
+    if options:
+        return any(_fits(value, option) for option in options)
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    return type(value) is hint

@@ -1,0 +1,1 @@
+"""The ``asr`` command: one file per subcommand, heavy imports inside the handlers."""

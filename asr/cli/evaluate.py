@@ -1,0 +1,123 @@
+"""``asr evaluate``: how well a model does on a corpus."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asr.cli.messages import audio_progress, print_error
+from asr.cli.options import BATCH_SECONDS, BatchSeconds, Device, Json, Model
+from asr.errors import AsrError, ManifestError
+
+if TYPE_CHECKING:
+    from asr.data.manifest import Utterance
+    from asr.scoring.utterances import ScoredUtterance
+    from asr.transcriber import Transcriber
+
+
+def evaluate(
+    manifest: Annotated[Path, typer.Argument(help="JSONL manifest with references.")],
+    model: Model = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for report.json and utterances.jsonl.")
+    ] = None,
+    hypotheses: Annotated[
+        Path | None,
+        typer.Option(help="Score this utterances.jsonl instead of transcribing."),
+    ] = None,
+    as_json: Json = False,
+    device: Device = None,
+    batch_seconds: BatchSeconds = BATCH_SECONDS,
+) -> None:
+    """Transcribe a manifest and measure word and character error rates.
+
+    A recording that cannot be read counts as one in which nothing was recognised, and makes the
+    exit code 1.
+    """
+    from asr.cli.report import describe
+    from asr.data.manifest import read_manifest
+    from asr.scoring.report import score
+    from asr.scoring.utterances import score_utterance
+
+    if hypotheses and model:
+        raise typer.BadParameter("--hypotheses needs no --model: nothing is transcribed")
+    if output:
+        output.mkdir(parents=True, exist_ok=True)  # better refused now than after the work
+    utterances = read_manifest(manifest)
+    details: dict[str, Any] = {"manifest": str(manifest)}
+    if hypotheses:
+        texts = _read_hypotheses(hypotheses, utterances)
+    else:
+        from asr.transcriber import Transcriber
+
+        transcriber = Transcriber.load(model, device)
+        start = time.perf_counter()
+        texts, failures = _transcribe(transcriber, utterances, batch_seconds)
+        seconds = time.perf_counter() - start
+        details |= {
+            "model": str(model or "packaged"),
+            "device": str(transcriber.device),
+            "failures": failures,
+            "rtf": seconds / sum(utterance.duration for utterance in utterances),
+        }
+    scored = [
+        score_utterance(
+            utterance.id,
+            utterance.text,
+            text,
+            audio=str(utterance.audio),
+            duration=utterance.duration,
+            speaker=utterance.speaker,
+        )
+        for utterance, text in zip(utterances, texts, strict=True)
+    ]
+    report = score(scored)
+    entry = json.dumps(report.to_json() | details, ensure_ascii=False, indent=2)
+    if output:
+        _write(output, entry, scored)
+    typer.echo(entry if as_json else describe(report))
+    if "rtf" in details and not as_json:
+        typer.echo(f"\nspeed: {1 / details['rtf']:.1f} x real time on {details['device']}")
+    if details.get("failures"):
+        raise typer.Exit(1)
+
+
+def _transcribe(
+    transcriber: "Transcriber", utterances: "Sequence[Utterance]", batch_seconds: float
+) -> tuple[list[str], int]:
+    paths = [utterance.audio for utterance in utterances]
+    texts, failures = [], 0
+    with audio_progress(paths) as on_progress:
+        for result in transcriber.transcribe_many(paths, batch_seconds, on_progress):
+            if isinstance(result, AsrError):
+                failures += 1
+                print_error(result)
+                texts.append("")
+            else:
+                texts.append(result.text)
+    return texts, failures
+
+
+def _read_hypotheses(path: Path, utterances: "Sequence[Utterance]") -> list[str]:
+    from asr.scoring.files import read_utterances
+
+    texts = {scored.id: scored.hypothesis for scored in read_utterances(path)}
+    missing = [utterance.id for utterance in utterances if utterance.id not in texts]
+    if missing:
+        raise ManifestError(
+            f"{path}: lacks {len(missing)} utterances of the manifest, such as {missing[0]!r}; "
+            "evaluate the whole manifest"
+        )
+    return [texts[utterance.id] for utterance in utterances]
+
+
+def _write(folder: Path, report: str, scored: "Sequence[ScoredUtterance]") -> None:
+    from asr.atomic import whole_file
+    from asr.scoring.files import write_utterances
+
+    write_utterances(folder / "utterances.jsonl", scored)
+    with whole_file(folder / "report.json") as partial:
+        partial.write_bytes((report + "\n").encode("utf-8", errors="backslashreplace"))

@@ -1,0 +1,32 @@
+"""``asr export``: a training checkpoint to a model bundle."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of a training (.ckpt).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model bundle to write (.asr).")],
+    card: Annotated[
+        Path | None, typer.Option(help="Model card, Markdown: data, licences, error rates, limits.")
+    ] = None,
+    half: Annotated[
+        bool, typer.Option(help="Store weights in half precision, which halves the file.")
+    ] = True,
+) -> None:
+    """Make a model bundle, which needs no other file, from a training checkpoint."""
+    from asr.bundle import save_bundle
+    from asr.checkpoint import load_checkpoint
+    from asr.decoding.config import DecoderConfig
+    from asr.errors import BundleError
+
+    text = f"# {output.stem}\n\nThis model was exported without a card.\n"
+    if card:
+        try:
+            text = card.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"{card}: cannot read this card: {error}") from error
+    save_bundle(output, load_checkpoint(checkpoint), DecoderConfig(), text, half=half)
+    typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,73 @@
+"""The ``asr`` command: its subcommands, and how it speaks of errors and warnings."""
+
+import io
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from asr import __version__
+from asr.cli.check import check
+from asr.cli.compare import compare
+from asr.cli.evaluate import evaluate
+from asr.cli.export import export
+from asr.cli.info import info
+from asr.cli.messages import print_error, print_warning
+from asr.cli.prepare import prepare
+from asr.cli.score import score
+from asr.cli.transcribe import transcribe
+from asr.errors import AsrError, AudioWarning
+
+
+class Commands(TyperGroup):
+    """Runs a subcommand; what the user can mend becomes one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand that was asked for."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # File names may hold bytes, and texts characters, that the terminal cannot show.
+                stream.reconfigure(errors="backslashreplace")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", AudioWarning)
+            warnings.showwarning = print_warning
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError:
+                raise  # whoever read the output had enough: Typer ends quietly
+            except (AsrError, OSError) as error:
+                print_error(error)
+                raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"asr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Speech to text, and the tools to train and measure it."""
+
+
+for command in (transcribe, info, prepare, check, evaluate, score, compare, export):
+    app.command()(command)

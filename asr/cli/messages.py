@@ -1,0 +1,68 @@
+"""What the commands say on stderr: errors, warnings, progress."""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from asr.errors import AsrError, AudioWarning
+
+_show_warning = warnings.showwarning
+
+
+def print_error(error: Exception) -> None:
+    """Print an error as one line."""
+    print(f"asr: error: {_one_line(error)}", file=sys.stderr, flush=True)
+
+
+def print_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning about a recording as one line, any other as Python does."""
+    if issubclass(category, AudioWarning):
+        print(f"asr: warning: {_one_line(message)}", file=sys.stderr, flush=True)
+    else:
+        _show_warning(message, category, filename, lineno, file, line)
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())
+
+
+@contextmanager
+def audio_progress(paths: Iterable[str | Path]) -> Iterator[Callable[[float], None] | None]:
+    """Show on a terminal how much of the recordings is done.
+
+    Yields:
+        What to call with the seconds of audio that were done; ``None`` if stderr is no terminal.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    # Text on its way to a pipe or file must not be drawn into the bar's terminal.
+    same_terminal = sys.stdout.isatty()
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=same_terminal
+    ) as bar:
+        task = bar.add_task("", total=sum(map(_duration, paths)) or None)
+        yield lambda seconds: bar.advance(task, seconds)
+
+
+def _duration(path: str | Path) -> float:
+    from asr.audio import audio_duration
+
+    try:
+        return audio_duration(path) if path != "-" else 0.0
+    except AsrError:
+        return 0.0  # the error is told when its turn comes

@@ -1,0 +1,76 @@
+"""How the scoring commands print a report."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asr.scoring.report import Group, Report
+    from asr.scoring.utterances import ScoredUtterance
+
+SHOWN = 10  # of each list; the JSON holds all
+
+
+def describe(report: "Report") -> str:
+    """Return a report as text for people."""
+    parts = [_rates(report)]
+    if len(report.by_speaker) > 1:
+        parts.append(_groups("speaker", report.by_speaker[:SHOWN]))
+    if len(report.by_duration) > 1:
+        parts.append(_groups("duration", report.by_duration))
+    if report.confusions:
+        confusions = [
+            (confusion.reference or "-", confusion.hypothesis or "-", str(confusion.count))
+            for confusion in report.confusions[:SHOWN]
+        ]
+        parts.append(table(("reference", "hypothesis", "count"), confusions))
+    parts += [_pair(utterance) for utterance in report.worst[:3]]
+    return "\n\n".join(parts)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return aligned columns: the first to the left, the others to the right."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def _rates(report: "Report") -> str:
+    low, high = report.wer_ci
+    cer_low, cer_high = report.cer_ci
+    unit = "speakers" if report.resampled_by == "speaker" else "utterances"
+    return (
+        f"WER  {report.wer:7.2%}  ({low:.2%} to {high:.2%})\n"
+        f"CER  {report.cer:7.2%}  ({cer_low:.2%} to {cer_high:.2%})\n"
+        f"     95 % intervals, bootstrap over {unit}\n"
+        f"{report.utterances} utterances, {report.seconds / 3600:.2f} hours, "
+        f"{report.words} words: {report.hits} hits, {report.substitutions} substitutions, "
+        f"{report.deletions} deletions, {report.insertions} insertions"
+    )
+
+
+def _groups(title: str, groups: Iterable["Group"]) -> str:
+    rows = [
+        (
+            group.name,
+            str(group.utterances),
+            str(group.words),
+            f"{group.wer:.2%}",
+            f"{group.cer:.2%}",
+        )
+        for group in groups
+    ]
+    return table((title, "utterances", "words", "WER", "CER"), rows)
+
+
+def _pair(utterance: "ScoredUtterance") -> str:
+    return (
+        f"{utterance.id}: {utterance.words.errors} word errors\n"
+        f"  reference   {utterance.reference}\n"
+        f"  hypothesis  {utterance.hypothesis}"
+    )

@@ -1,0 +1,39 @@
+"""``asr score``: error rates between two text files."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.cli.options import Json
+from asr.errors import ManifestError
+
+
+def score(
+    reference: Annotated[Path, typer.Argument(help="Text file, one reference a line.")],
+    hypothesis: Annotated[Path, typer.Argument(help="Text file, one hypothesis a line.")],
+    as_json: Json = False,
+) -> None:
+    """Measure word and character error rates between two text files, line by line."""
+    from asr.cli.report import describe
+    from asr.scoring.report import score as score_all
+    from asr.scoring.utterances import score_utterance
+
+    references, hypotheses = _read_lines(reference), _read_lines(hypothesis)
+    if len(references) != len(hypotheses):
+        raise ManifestError(
+            f"{hypothesis}: has {len(hypotheses)} lines, {reference} has {len(references)}; "
+            "give each reference one line, empty if nothing was recognised"
+        )
+    pairs = zip(references, hypotheses, strict=True)
+    report = score_all([score_utterance(f"line {i}", *pair) for i, pair in enumerate(pairs, 1)])
+    typer.echo(json.dumps(report.to_json(), indent=2) if as_json else describe(report))
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: cannot read this text: {error}") from error
+    return text.removesuffix("\n").split("\n")

@@ -1,0 +1,49 @@
+"""An on-disk cache of features, for corpora small enough to keep."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr.atomic import whole_file
+from asr.features import FeatureConfig
+
+VERSION = 1  # raise when asr.features computes something else from the same settings
+
+
+class FeatureCache:
+    """Keeps features in one ``.npy`` file an utterance, below a folder per feature setting.
+
+    An entry is found again only for the same recording (path, size and time of change), speed
+    and settings, so that nothing stale is ever used. Safe among processes.
+    """
+
+    def __init__(self, folder: str | Path, config: FeatureConfig) -> None:
+        # Normalisation happens in the model, after the cache.
+        settings = asdict(replace(config, normalisation="none")) | {"version": VERSION}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        self.folder = Path(folder) / digest[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, audio: Path, speed: float) -> Path:
+        """Return where the features of a recording at a speed are kept."""
+        stat = audio.stat()
+        key = f"{audio.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{speed}"
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        return self.folder / digest[:2] / f"{digest[2:34]}.npy"
+
+    def load(self, path: Path) -> Tensor | None:
+        """Return (frames, n_features) or ``None`` if there is no whole entry."""
+        try:
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+        except (OSError, ValueError, EOFError):
+            return None
+
+    def save(self, path: Path, features: Tensor) -> None:
+        """Store features whole or not at all."""
+        with whole_file(path) as partial, partial.open("wb") as file:
+            np.save(file, features.numpy(), allow_pickle=False)

@@ -1,0 +1,184 @@
+"""The Lightning data module: manifests in, padded batches out."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import DataLoader
+
+from asr.augment import WaveAugmentConfig
+from asr.data.cache import FeatureCache
+from asr.data.dataset import Batch, SpeechDataset, collate
+from asr.data.manifest import Utterance, read_manifest
+from asr.data.sampler import DurationBatchSampler
+from asr.errors import ConfigError
+from asr.features import FeatureConfig
+from asr.text import ENGLISH, CharTokenizer
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A data loader that goes on where a checkpoint left it, in the middle of an epoch.
+
+    The data module keeps :meth:`state_dict` in the checkpoints; the sampler then skips what was
+    already trained on without reading it.
+    """
+
+    batch_sampler: DurationBatchSampler
+
+    def __init__(self, dataset: SpeechDataset, sampler: DurationBatchSampler, workers: int) -> None:
+        super().__init__(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            prefetch_factor=4 if workers else None,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_single_thread,
+        )
+        self.consumed = 0
+        self._resume = {"epoch": 0, "consumed": 0}
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch and the number of its batches handed out so far."""
+        return {"epoch": self.batch_sampler.epoch, "consumed": self.consumed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Take the position that the next iteration of that epoch starts from."""
+        self._resume = state
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Yield the rest of the epoch if it is the one resumed, else all of it."""
+        resume, self._resume = self._resume, {"epoch": 0, "consumed": 0}
+        same_epoch = resume["epoch"] == self.batch_sampler.epoch
+        self.consumed = resume["consumed"] if same_epoch else 0
+        self.batch_sampler.start = self.consumed
+        for batch in super().__iter__():
+            self.consumed += 1
+            yield batch
+
+
+def _single_thread(_: int) -> None:
+    torch.set_num_threads(1)  # the trainer needs the other cores
+
+
+class SpeechDataModule(lightning.LightningDataModule):
+    """Training and validation batches from JSONL manifests.
+
+    Args:
+        train: manifests to train on.
+        val: manifests to validate on.
+        features: settings of the front end.
+        augment: distortion of training waveforms; validation is never distorted.
+        alphabet: characters the model can write.
+        batch_seconds: most padded seconds of audio in a batch.
+        max_seconds: longer training utterances are left out, and counted aloud.
+        num_workers: processes that read and distort audio; 0 reads in the trainer itself.
+        cache_dir: folder for a cache of features; ``None`` computes them anew each time.
+        seed: of batch order and distortion.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[str] = (),
+        val: Sequence[str] = (),
+        features: FeatureConfig = FeatureConfig(),  # noqa: B008 (frozen)
+        augment: WaveAugmentConfig = WaveAugmentConfig(),  # noqa: B008 (frozen)
+        alphabet: str = ENGLISH,
+        batch_seconds: float = 120.0,
+        max_seconds: float = 35.0,
+        num_workers: int = 2,
+        cache_dir: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.train_manifests = list(train)
+        self.val_manifests = list(val)
+        self.features = features
+        self.augment = augment
+        self.alphabet = alphabet
+        self.tokenizer = CharTokenizer(alphabet)
+        self.batch_seconds = batch_seconds
+        self.max_seconds = max_seconds
+        self.num_workers = num_workers
+        self.cache = FeatureCache(cache_dir, features) if cache_dir else None
+        self.seed = seed
+        self.train_set: SpeechDataset
+        self.val_set: SpeechDataset
+        self.train_loader: ResumableLoader
+        self.position: dict[str, int] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Read the manifests once.
+
+        Raises:
+            ConfigError: no manifest is named.
+            ManifestError: a manifest cannot be read.
+        """
+        if not hasattr(self, "train_set"):
+            every = _read(self.train_manifests, "train")
+            train = [u for u in every if u.duration <= self.max_seconds]
+            if len(train) < len(every):
+                longer = len(every) - len(train)
+                rank_zero_warn(f"{longer} utterances over {self.max_seconds} s are left out")
+            self.train_set = self._dataset(train, self.augment)
+            self.val_set = self._dataset(_read(self.val_manifests, "val"), None)
+
+    def _dataset(
+        self, utterances: list[Utterance], augment: WaveAugmentConfig | None
+    ) -> SpeechDataset:
+        return SpeechDataset(
+            utterances, self.tokenizer, self.features, augment, self.cache, self.seed
+        )
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Return shuffled batches of this rank, resumable mid-epoch."""
+        sampler = self._sampler(self.train_set, shuffle=True)
+        self.train_loader = ResumableLoader(self.train_set, sampler, self.num_workers)
+        if self.position:
+            self.train_loader.load_state_dict(self.position)
+        return self.train_loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position in the training data, for the checkpoint."""
+        return self.train_loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Take the position to go on from; Lightning calls this before it asks for loaders.
+
+        Lightning could restore the loader itself, but does so too late when the optimiser's
+        schedule has asked for the number of batches before.
+        """
+        self.position = state_dict
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return this rank's share of the validation set; no utterance comes twice."""
+        return DataLoader(
+            self.val_set,
+            batch_sampler=self._sampler(self.val_set, shuffle=False),
+            collate_fn=collate,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=_single_thread,
+        )
+
+    def _sampler(self, dataset: SpeechDataset, shuffle: bool) -> DurationBatchSampler:
+        trainer: Any = self.trainer
+        slowest = min(dataset.augment.speeds) if dataset.augment else 1.0
+        return DurationBatchSampler(
+            [u.duration / slowest for u in dataset.utterances],
+            self.batch_seconds,
+            shuffle=shuffle,
+            seed=self.seed,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+        )
+
+
+def _read(manifests: list[str], name: str) -> list[Utterance]:
+    if not manifests:
+        raise ConfigError(f"no {name} manifest is named: give --data.{name} '[FILE.jsonl]'")
+    return [utterance for manifest in manifests for utterance in read_manifest(Path(manifest))]

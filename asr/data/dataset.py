@@ -1,0 +1,171 @@
+"""Utterances to training examples, and examples to padded batches."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from asr.audio import AUDIO_SUFFIXES, load_audio
+from asr.augment import Distortion, WaveAugmentConfig, distort, draw_distortion, random_generator
+from asr.data.cache import FeatureCache
+from asr.data.manifest import Utterance
+from asr.data.sampler import Draw
+from asr.errors import ConfigError
+from asr.features import FeatureConfig, FeatureExtractor
+from asr.text import CharTokenizer, normalise
+
+
+class Example(NamedTuple):
+    """One utterance: features (frames, n_features), not normalised, and targets (length,)."""
+
+    index: int
+    features: Tensor
+    targets: Tensor
+
+
+class Batch(NamedTuple):
+    """A padded batch.
+
+    Attributes:
+        features: (batch, frames, n_features), not normalised, zero in the padding.
+        feature_lengths: (batch,) int64.
+        targets: (batch, length) int64, zero in the padding.
+        target_lengths: (batch,) int64.
+        indices: (batch,) int64, positions in the dataset.
+    """
+
+    features: Tensor
+    feature_lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+    indices: Tensor
+
+
+def collate(examples: list[Example]) -> Batch:
+    """Pad examples to a batch."""
+    return Batch(
+        features=pad_sequence([e.features for e in examples], batch_first=True),
+        feature_lengths=torch.tensor([len(e.features) for e in examples]),
+        targets=pad_sequence([e.targets for e in examples], batch_first=True),
+        target_lengths=torch.tensor([len(e.targets) for e in examples]),
+        indices=torch.tensor([e.index for e in examples]),
+    )
+
+
+class SpeechDataset(Dataset[Example]):
+    """Reads, distorts (only if ``augment`` is given) and analyses utterances.
+
+    What happens to an utterance depends on seed, epoch and its index alone: not on worker
+    processes, batch-mates or earlier draws, so that a resumed run repeats it exactly.
+
+    Args:
+        utterances: of one or several manifests.
+        tokenizer: for the targets; texts are normalised first.
+        features: settings of the front end.
+        augment: distortions; ``None`` outside training.
+        cache: for features that depend on nothing but the recording and its speed.
+        seed: of the distortions.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: CharTokenizer,
+        features: FeatureConfig,
+        augment: WaveAugmentConfig | None = None,
+        cache: FeatureCache | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.utterances = utterances
+        self.tokenizer = tokenizer
+        self.extractor = FeatureExtractor(features)
+        self.augment = augment
+        self.cache = cache
+        self.seed = seed
+        self.noises = noise_files(augment.noise_dir) if augment and augment.noise_dir else []
+
+    def __len__(self) -> int:
+        """Return the number of utterances."""
+        return len(self.utterances)
+
+    def __getitem__(self, draw: Draw) -> Example:
+        """Return the example of an (index, epoch) pair.
+
+        Raises:
+            AudioError: the recording cannot be read.
+            TextError: the text holds characters outside the alphabet.
+        """
+        index, epoch = draw
+        utterance = self.utterances[index]
+        generator = random_generator(self.seed, epoch, index)
+        distortion = draw_distortion(self.augment, generator) if self.augment else Distortion()
+        targets = self.tokenizer.encode(normalise(utterance.text))
+        return Example(
+            index=index,
+            features=self._features(utterance.audio, distortion, generator),
+            targets=torch.tensor(targets, dtype=torch.long),
+        )
+
+    def _features(
+        self, audio: Path, distortion: Distortion, generator: torch.Generator
+    ) -> Tensor:
+        if self.cache is None or not distortion.only_speed:
+            return self._compute(audio, distortion, generator)
+        path = self.cache.path(audio, distortion.speed)
+        features = self.cache.load(path)
+        if features is None:
+            features = self._compute(audio, distortion, generator)
+            self.cache.save(path, features)
+        return features
+
+    @torch.no_grad()
+    def _compute(self, audio: Path, distortion: Distortion, generator: torch.Generator) -> Tensor:
+        sample_rate = self.extractor.config.sample_rate
+        waveform = torch.from_numpy(load_audio(audio, sample_rate))
+        noise = None
+        if distortion.snr_db is not None:
+            file = self.noises[int(torch.randint(len(self.noises), (), generator=generator))]
+            noise = load_noise(file, sample_rate)
+        waveform = distort(waveform, sample_rate, distortion, noise, generator)
+        features, _ = self.extractor(waveform[None], torch.tensor([len(waveform)]))
+        return features[0]
+
+
+def feature_statistics(dataset: SpeechDataset, most: int = 1000) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of each feature, (n_features,), over undistorted utterances.
+
+    At most ``most`` of them are looked at, evenly spread over the dataset.
+    """
+    plain = SpeechDataset(dataset.utterances, dataset.tokenizer, dataset.extractor.config)
+    frames = squares = count = torch.zeros(())
+    for index in range(0, len(plain), -(-len(plain) // most)):
+        features = plain[index, 0].features.double()
+        frames = frames + features.sum(dim=0)
+        squares = squares + features.square().sum(dim=0)
+        count = count + len(features)
+    mean = frames / count
+    deviation = (squares / count - mean.square()).clamp(min=1e-5).sqrt()
+    return mean.float(), deviation.float()
+
+
+def noise_files(folder: str | Path) -> list[Path]:
+    """Return the recordings below a folder, sorted.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not files:
+        raise ConfigError(f"{folder}: no recordings in this noise folder; set noise_dir to one")
+    return files
+
+
+@lru_cache(maxsize=512)
+def load_noise(file: Path, sample_rate: int) -> Tensor:
+    """Return a noise recording (samples,), kept in memory after its first use."""
+    return torch.from_numpy(load_audio(file, sample_rate))

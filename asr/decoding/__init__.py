@@ -1,0 +1,1 @@
+"""From frame-wise log-probabilities to text, word times and confidences."""

@@ -1,0 +1,44 @@
+"""Every error a user can cause, so that the command line can print one clear line.
+
+AsrError
+├── AudioError       a recording cannot be read
+├── ManifestError    a corpus or manifest is not what it should be
+├── TextError        text holds characters that the alphabet does not know
+├── ConfigError      settings contradict each other
+├── BundleError      a model file is damaged, too new or of another shape
+└── DownloadError    a file could not be fetched, verified or unpacked
+
+Each message names the file and says what to do about it.
+"""
+
+
+class AsrError(Exception):
+    """Base of all errors that the user can mend; the message is one line for people."""
+
+
+class AudioError(AsrError):
+    """A recording is missing, empty, damaged or of an unknown format."""
+
+
+class ManifestError(AsrError):
+    """A manifest or corpus folder is missing or malformed."""
+
+
+class TextError(AsrError):
+    """A text holds characters outside the alphabet."""
+
+
+class ConfigError(AsrError):
+    """Settings are out of range or contradict each other."""
+
+
+class BundleError(AsrError):
+    """A model bundle cannot be loaded or written."""
+
+
+class DownloadError(AsrError):
+    """A download failed, or its checksum or archive is not as expected."""
+
+
+class AudioWarning(UserWarning):
+    """A recording was usable only in part, for example because it is cut short."""

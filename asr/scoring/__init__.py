@@ -1,0 +1,1 @@
+"""Word and character error rates with what is needed to trust and understand them."""

@@ -1,0 +1,130 @@
+"""How far a rate or a difference of rates would move with other utterances or speakers.
+
+Whole blocks are drawn with replacement: all utterances of a speaker together where every
+speaker is known and there are at least two, because a speaker's utterances resemble each other
+and single ones would make the interval too narrow; single utterances otherwise.
+
+References: Bisani and Ney 2004, "Bootstrap estimates for confidence intervals in ASR
+performance evaluation"; Efron and Tibshirani 1993, "An Introduction to the Bootstrap".
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from asr.errors import ManifestError
+from asr.scoring.utterances import Counts, ScoredUtterance, total
+
+Unit = Literal["speaker", "utterance"]
+Interval = tuple[float, float]
+
+RESAMPLES = 2000
+SEED = 0  # the same results always give the same interval
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two systems on the same utterances.
+
+    Attributes:
+        utterances: how many.
+        wer_a: word error rate of the first system.
+        wer_b: word error rate of the second.
+        difference: ``wer_b - wer_a``.
+        difference_ci: its 95 % interval.
+        p_value: two-sided, for the hypothesis that both systems are equally good.
+        resampled_by: what was drawn, speakers or utterances.
+    """
+
+    utterances: int
+    wer_a: float
+    wer_b: float
+    difference: float
+    difference_ci: Interval
+    p_value: float
+    resampled_by: Unit
+
+
+def resampling_unit(utterances: Sequence[ScoredUtterance]) -> Unit:
+    """Return what to draw: speakers if all are known and there are at least two."""
+    speakers = {utterance.speaker for utterance in utterances}
+    return "speaker" if "" not in speakers and len(speakers) > 1 else "utterance"
+
+
+def rate_interval(
+    utterances: Sequence[ScoredUtterance], counts: Callable[[ScoredUtterance], Counts]
+) -> Interval:
+    """Return the 95 % percentile interval of a corpus-level rate.
+
+    Args:
+        utterances: at least one.
+        counts: which counts of an utterance to take, words or characters.
+    """
+    rates = _resampled_rates([_block_counts(utterances, counts)])[0]
+    return _percentiles(rates)
+
+
+def compare(a: Sequence[ScoredUtterance], b: Sequence[ScoredUtterance]) -> Comparison:
+    """Compare two systems with a paired bootstrap: both see the same draws.
+
+    Args:
+        a: results of the first system, at least one.
+        b: results of the second on the same utterances, in any order.
+
+    Raises:
+        ManifestError: ids or references differ.
+    """
+    theirs = {utterance.id: utterance for utterance in b}
+    if {utterance.id: utterance.reference for utterance in a} != {
+        utterance.id: utterance.reference for utterance in b
+    }:
+        raise ManifestError(
+            "the two results hold different utterances or references; "
+            "evaluate both systems on the same manifest"
+        )
+    b = [theirs[utterance.id] for utterance in a]
+    wer_a, wer_b = (total(u.words for u in system).rate for system in (a, b))
+    rates = _resampled_rates([_block_counts(system, lambda u: u.words) for system in (a, b)])
+    differences = rates[1] - rates[0]
+    # Counting the observed sample among the resamples keeps the p-value above 0.
+    tails = [1 + np.sum(differences <= 0), 1 + np.sum(differences >= 0)]
+    return Comparison(
+        utterances=len(a),
+        wer_a=wer_a,
+        wer_b=wer_b,
+        difference=wer_b - wer_a,
+        difference_ci=_percentiles(differences),
+        p_value=min(1.0, 2 * float(min(tails)) / (RESAMPLES + 1)),
+        resampled_by=resampling_unit(a),
+    )
+
+
+def _block_counts(
+    utterances: Sequence[ScoredUtterance], counts: Callable[[ScoredUtterance], Counts]
+) -> np.ndarray:
+    """Return (blocks, 2): errors and reference length of each block."""
+    by_speaker = resampling_unit(utterances) == "speaker"
+    blocks: dict[str, Counts] = {}
+    for utterance in utterances:
+        block = utterance.speaker if by_speaker else utterance.id
+        blocks[block] = blocks.get(block, Counts()) + counts(utterance)
+    return np.array([(block.errors, block.length) for block in blocks.values()])
+
+
+def _resampled_rates(systems: list[np.ndarray]) -> list[np.ndarray]:
+    """Return (RESAMPLES,) rates of each system, every draw shared by all systems."""
+    generator = np.random.default_rng(SEED)
+    blocks = len(systems[0])
+    sums = [np.empty((RESAMPLES, 2)) for _ in systems]
+    for i in range(RESAMPLES):
+        drawn = generator.integers(blocks, size=blocks)
+        for system, sum_ in zip(systems, sums, strict=True):
+            sum_[i] = system[drawn].sum(axis=0)
+    return [sum_[:, 0] / np.maximum(sum_[:, 1], 1) for sum_ in sums]
+
+
+def _percentiles(values: np.ndarray) -> Interval:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,66 @@
+"""``utterances.jsonl``: each utterance's reference beside its hypothesis."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from asr.atomic import whole_file
+from asr.errors import ManifestError
+from asr.scoring.utterances import ScoredUtterance, score_utterance
+
+
+def write_utterances(path: str | Path, utterances: Iterable[ScoredUtterance]) -> None:
+    """Write one JSON object a line, see :class:`asr.scoring.utterances.Row`; whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with (
+        whole_file(path) as partial,
+        partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+    ):
+        for utterance in utterances:
+            file.write(json.dumps(utterance.to_row(), ensure_ascii=False) + "\n")
+
+
+def read_utterances(path: str | Path) -> list[ScoredUtterance]:
+    """Read what :func:`write_utterances` wrote and count the errors anew.
+
+    ``id``, ``reference`` and ``hypothesis`` are needed, the other keys are not.
+
+    Raises:
+        ManifestError: the file is missing, empty or malformed, or an id comes twice.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: cannot read these results: {error}") from error
+    utterances: dict[str, ScoredUtterance] = {}
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            utterance = _parse(line, f"{path}:{number}")
+            if utterance.id in utterances:
+                raise ManifestError(f"{path}:{number}: id {utterance.id!r} comes twice")
+            utterances[utterance.id] = utterance
+    if not utterances:
+        raise ManifestError(f"{path}: holds no results; evaluate again with --output")
+    return list(utterances.values())
+
+
+def _parse(line: str, where: str) -> ScoredUtterance:
+    try:
+        row = json.loads(line)
+        return score_utterance(
+            row["id"],
+            row["reference"],
+            row["hypothesis"],
+            audio=row.get("audio", ""),
+            duration=float(row.get("duration", 0)),
+            speaker=row.get("speaker", ""),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(
+            f"{where}: not an object with id, reference and hypothesis; "
+            "give the utterances.jsonl of asr evaluate"
+        ) from error

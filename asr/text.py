@@ -1,0 +1,106 @@
+"""The one text normaliser and the character tokenizer.
+
+Training targets, references and hypotheses all pass through :func:`normalise`, so that a
+word error rate never measures a difference in spelling conventions. The convention is
+LibriSpeech's: capital letters, apostrophes kept, no other punctuation.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from asr.errors import ConfigError, TextError
+
+ENGLISH = " 'ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+APOSTROPHES = "’‘ʼ＇`´"
+# Marks that carry no sound. Anything else ("&", "%", "5", "€") is read aloud in some way, so it
+# is kept and reported as unknown rather than dropped.
+PUNCTUATION = ".,;:!?¡¿\"()[]{}<>…‥–—‒―-‐‑_/\\|~^«»“”„‟‹›·•"
+INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad"
+
+_TRANSLATION = (
+    {ord(c): "'" for c in APOSTROPHES}
+    | {ord(c): " " for c in PUNCTUATION}
+    | {ord(c): None for c in INVISIBLE}
+)
+
+
+def normalise(text: str) -> str:
+    """Return ``text`` in LibriSpeech's convention: upper case, apostrophes, single spaces.
+
+    Unicode is composed (NFC), typographic apostrophes become ``'``, punctuation becomes a
+    space, byte-order marks and other invisible characters go. Letters, digits and symbols are
+    never dropped: what the alphabet lacks is for :class:`CharTokenizer` to report.
+    The function is idempotent.
+    """
+    text = unicodedata.normalize("NFC", text.translate(_TRANSLATION)).upper()
+    # Upper-casing may decompose ("ǰ" has no composed capital), hence the second composition.
+    return " ".join(unicodedata.normalize("NFC", text).translate(_TRANSLATION).split())
+
+
+class CharTokenizer:
+    """Maps characters to token ids and back; id 0 is the CTC blank.
+
+    Args:
+        alphabet: the characters in the order of their ids, which start at 1. A space, if
+            wanted, is one of them.
+
+    Raises:
+        ConfigError: the alphabet is empty or names a character twice.
+    """
+
+    blank = 0
+
+    def __init__(self, alphabet: str = ENGLISH) -> None:
+        repeated = [c for c, n in Counter(alphabet).items() if n > 1]
+        if not alphabet or repeated:
+            raise ConfigError(
+                f"alphabet {alphabet!r} must name each character once"
+                + (f"; repeated: {''.join(repeated)!r}" if repeated else "")
+            )
+        self.alphabet = alphabet
+        self._ids = {character: i for i, character in enumerate(alphabet, start=1)}
+
+    def __len__(self) -> int:
+        """Return the vocabulary size, blank included."""
+        return len(self.alphabet) + 1
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of ``text``, which is taken as it is (see :func:`normalise`).
+
+        Raises:
+            TextError: a character is not in the alphabet. Use :meth:`unknown` to look first.
+        """
+        try:
+            return [self._ids[character] for character in text]
+        except KeyError:
+            unknown = "".join(sorted(self.unknown([text])))
+            raise TextError(
+                f"characters {unknown!r} of {text!r} are not in the alphabet {self.alphabet!r}; "
+                "spell them out or extend the alphabet"
+            ) from None
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Return the text of token ids; blanks give nothing. No repeats are collapsed.
+
+        Raises:
+            ValueError: an id is outside the vocabulary.
+        """
+        characters = []
+        for token in tokens:
+            if not 0 <= token < len(self):
+                raise ValueError(f"token {token} is outside the vocabulary of {len(self)}")
+            if token != self.blank:
+                characters.append(self.alphabet[token - 1])
+        return "".join(characters)
+
+    def unknown(self, texts: Iterable[str]) -> Counter[str]:
+        """Return how often each character outside the alphabet occurs in ``texts``."""
+        counts = Counter(character for text in texts for character in text)
+        return Counter({c: n for c, n in counts.items() if c not in self._ids})
+
+
+def repeats(tokens: Sequence[int]) -> int:
+    """Return how many tokens equal their predecessor: CTC needs a blank between such pairs."""
+    return sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))

@@ -1,0 +1,411 @@
+"""CTC training: the Lightning module, its measurements and the training command line."""
+
+import math
+import time
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+)
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from torch.nn.functional import ctc_loss
+from rapidfuzz.distance import Levenshtein
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from asr.augment import SpecAugmentConfig, random_generator, spec_augment
+from asr.bundle import load_bundle
+from asr.data.check import check_utterances
+from asr.data.datamodule import SpeechDataModule
+from asr.data.dataset import Batch, SpeechDataset, feature_statistics
+from asr.decoding.greedy import GreedyDecoder
+from asr.errors import AsrError, ConfigError
+from asr.features import FeatureConfig, length_mask
+from asr.models.ctc import CtcModel
+from asr.models.encoder import EncoderConfig
+from asr.text import ENGLISH
+
+
+class CtcModule(lightning.LightningModule):
+    """Trains a :class:`~asr.models.ctc.CtcModel` with the CTC loss.
+
+    Args:
+        features: settings of the front end, shared with the data module.
+        encoder: shape of the encoder.
+        alphabet: characters the model can write, shared with the data module.
+        spec_augment: masks over the features while training.
+        lr: peak learning rate.
+        weight_decay: of AdamW, on matrices only.
+        warmup: share of all steps over which the learning rate rises; a cosine then takes it
+            to zero.
+        clip_norm: longest gradient; longer ones are scaled down.
+        init_from: bundle (``.asr``) whose weights to start from. With another alphabet the output
+            layer is made anew.
+        seed: of dropout and masks.
+    """
+
+    def __init__(
+        self,
+        features: FeatureConfig = FeatureConfig(),  # noqa: B008 (frozen)
+        encoder: EncoderConfig = EncoderConfig(),  # noqa: B008 (frozen)
+        alphabet: str = ENGLISH,
+        spec_augment: SpecAugmentConfig = SpecAugmentConfig(),  # noqa: B008 (frozen)
+        lr: float = 2e-3,
+        weight_decay: float = 0.01,
+        warmup: float = 0.1,
+        clip_norm: float = 5.0,
+        init_from: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = CtcModel(features, encoder, alphabet)
+        self.decoder = GreedyDecoder(self.model.tokenizer)
+        self.spec_augment = spec_augment
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.clip_norm = clip_norm
+        self.seed = seed
+        if init_from:
+            self._take_weights(init_from)
+        self.validation: list[tuple[str, str]] = []  # (reference, hypothesis)
+        self.blanks = torch.zeros(2, dtype=torch.long)  # blank frames, all frames
+        self.unaligned: Counter[int] = Counter()  # training utterances without a finite loss
+        self.skipped_steps = 0
+
+    def _take_weights(self, path: str) -> None:
+        """Start from a bundle's weights; with another alphabet all but the output layer's."""
+        source = load_bundle(path).model
+        weights = source.state_dict()
+        if source.tokenizer.alphabet != self.model.tokenizer.alphabet:
+            rank_zero_info(f"{path}: another alphabet, the output layer is made anew")
+            weights = {k: v for k, v in weights.items() if not k.startswith("output.")}
+        try:
+            self.model.load_state_dict(weights, strict=False)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{path}: init_from needs the bundle's own features and encoder settings: {error}"
+            ) from error
+
+    def on_fit_start(self) -> None:
+        """Look at the data before anything is trained on it.
+
+        Raises:
+            ConfigError: a text holds characters outside the alphabet.
+        """
+        data: SpeechDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        fastest = max(data.augment.speeds)
+        self._check("training", data.train_set, fastest)
+        self._check("validation", data.val_set, 1.0)
+        if self.model.features_config.normalisation == "global" and not self.trainer.ckpt_path:
+            self.model.normalisation.set_statistics(*feature_statistics(data.train_set))
+
+    def _check(self, name: str, dataset: SpeechDataset, speed: float) -> None:
+        features, encoder = self.model.features_config, self.model.encoder_config
+
+        def output_frames(seconds: float) -> int:
+            samples = int(seconds / speed * features.sample_rate)
+            return encoder.output_length(features.num_frames(samples))
+
+        found = check_utterances(dataset.utterances, dataset.tokenizer, output_frames)
+        rank_zero_info(
+            f"{name}: {found.utterances} utterances, {found.seconds / 3600:.2f} h, "
+            f"{found.speakers} speakers"
+        )
+        if found.unknown:
+            unknown = ", ".join(f"{c!r} x {n}" for c, n in found.unknown.most_common())
+            raise ConfigError(
+                f"{name} texts hold characters outside the alphabet: {unknown}; "
+                "spell them out in the manifest or extend --data.alphabet"
+            )
+        for problem in found.problems:
+            rank_zero_warn(f"{name}: {problem.id}: {problem.kind}: {problem.detail}")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the mean loss per target character of one batch."""
+        # Masks and dropout depend on the position in training only, so that a resumed run
+        # repeats them.
+        generator = random_generator(self.seed, self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(generator.initial_seed())
+        features = self.model.normalisation(batch.features, batch.feature_lengths)
+        features = spec_augment(features, batch.feature_lengths, self.spec_augment)
+        log_probs, lengths = self.model(features, batch.feature_lengths)
+        losses = self._losses(log_probs, lengths, batch)
+        self._count_unaligned(losses, batch)
+        loss = losses.sum() / batch.target_lengths.sum().clamp(min=1)
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def _losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of each item, (batch,); 0 where the frames cannot hold the text."""
+        return ctc_loss(
+            log_probs.transpose(0, 1),
+            batch.targets,
+            lengths,
+            batch.target_lengths,
+            reduction="none",
+            zero_infinity=True,
+        )
+
+    def _count_unaligned(self, losses: Tensor, batch: Batch) -> None:
+        bad = (losses.detach() == 0) & (batch.target_lengths > 0)
+        if bad.any():
+            indices = batch.indices[bad].tolist()
+            new = [index for index in indices if index not in self.unaligned]
+            self.unaligned.update(indices)
+            if new:
+                utterances = self.trainer.datamodule.train_set.utterances  # type: ignore[attr-defined]
+                names = ", ".join(utterances[index].id for index in new)
+                rank_zero_warn(f"too few frames for the text, no loss: {names}")
+        self.log("train/unaligned", float(sum(self.unaligned.values())))
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Scale long gradients down; leave a step out whose gradient is not finite.
+
+        Reference: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks".
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), self.clip_norm)
+        if not norm.isfinite():
+            optimizer.zero_grad()
+            self.skipped_steps += 1
+            rank_zero_warn(f"gradient is not finite, step {self.global_step} left out")
+        self.log("train/gradient_norm", norm)
+        self.log("train/skipped_steps", float(self.skipped_steps))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self.validation.clear()
+        self.blanks.zero_()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Decode one batch greedily and keep the texts for the error rates."""
+        features = self.model.normalisation(batch.features, batch.feature_lengths)
+        log_probs, lengths = self.model(features, batch.feature_lengths)
+        characters = int(batch.target_lengths.sum())
+        loss = self._losses(log_probs, lengths, batch).sum() / max(characters, 1)
+        self.log("val/loss", loss, batch_size=characters, sync_dist=True)
+        for n_best, target in zip(self.decoder.decode(log_probs, lengths), batch.targets.tolist()):
+            self.validation.append((self.model.tokenizer.decode(target), n_best[0].text))
+        is_blank = log_probs.argmax(dim=2) == self.model.tokenizer.blank
+        blanks = (is_blank & length_mask(lengths, is_blank.shape[1])).sum()
+        self.blanks += torch.stack([blanks, lengths.sum()]).cpu()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log error rates and blank rate over all ranks, and show a few pairs."""
+        counts = torch.cat([_count_errors(self.validation), self.blanks]).to(self.device)
+        counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        word_errors, words, character_errors, characters, blanks, frames = counts.tolist()
+        self.log("val/wer", word_errors / max(words, 1), prog_bar=True)
+        self.log("val/cer", character_errors / max(characters, 1), prog_bar=True)
+        self.log("val/blank_rate", blanks / max(frames, 1))
+        for reference, hypothesis in self.validation[:: max(1, len(self.validation) // 3)][:3]:
+            rank_zero_info(f"  reference:  {reference}\n  hypothesis: {hypothesis}")
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW with a linear warm-up and a cosine to zero."""
+        groups = [
+            {"params": [p for p in self.parameters() if p.ndim > 1]},
+            # Biases and norms have no excess to shrink.
+            {"params": [p for p in self.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = AdamW(
+            groups, self.lr, betas=(0.9, 0.98), weight_decay=self.weight_decay, fused=True
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        warmup_steps = max(1, int(steps * self.warmup))
+
+        def scale(step: int) -> float:
+            if step < warmup_steps:
+                return (step + 1) / warmup_steps
+            progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+        return [optimizer], [{"scheduler": LambdaLR(optimizer, scale), "interval": "step"}]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the settings that ``asr export`` needs to rebuild the model."""
+        checkpoint["asr"] = {
+            "alphabet": self.model.tokenizer.alphabet,
+            "features": asdict(self.model.features_config),
+            "encoder": asdict(self.model.encoder_config),
+        }
+
+
+def _count_errors(pairs: Sequence[tuple[str, str]]) -> Tensor:
+    """Return word errors, words, character errors and characters of (reference, hypothesis)s."""
+    counts = torch.zeros(4, dtype=torch.long)
+    for reference, hypothesis in pairs:
+        words = reference.split()
+        counts += torch.tensor(
+            [
+                Levenshtein.distance(words, hypothesis.split()),
+                len(words),
+                Levenshtein.distance(reference, hypothesis),
+                len(reference),
+            ]
+        )
+    return counts
+
+
+class Meter(lightning.Callback):
+    """Logs speed, the share of time spent waiting for data, and the learning rate."""
+
+    def __init__(self) -> None:
+        self.start = self.end = time.perf_counter()
+        self.waited = self.spent = self.audio = 0.0
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, idx: int) -> None:
+        """Take the time since the last batch as waiting for data."""
+        self.start = time.perf_counter()
+        self.waited += self.start - self.end
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, idx: int
+    ) -> None:
+        """Log the figures over the steps since they were last logged."""
+        now = time.perf_counter()
+        self.spent += now - self.end
+        self.end = now
+        frames = int(batch.feature_lengths.sum()) * trainer.world_size
+        self.audio += frames * pl_module.model.features_config.frame_seconds
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            pl_module.log("train/audio_seconds_per_second", self.audio / self.spent, prog_bar=True)
+            pl_module.log("train/data_wait_share", self.waited / self.spent)
+            pl_module.log("train/lr", trainer.optimizers[0].param_groups[0]["lr"])
+            self.waited = self.spent = self.audio = 0.0
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Leave the validation out of the figures."""
+        self.end = time.perf_counter()
+
+
+class TrainingCLI(LightningCLI):
+    """The training command line: every option of trainer, model and data, plus a few of ours."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add run folder, checkpoints, averaging and early stopping; tie shared settings."""
+        parser.add_argument("--run_dir", default="runs/train", help="folder of logs, checkpoints")
+        parser.add_argument("--init_from", type=str | None, help="bundle (.asr) to start from")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(ModelCheckpoint, "best")
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(EMAWeightAveraging, "ema")
+        parser.set_defaults(
+            {
+                # Two, so that one is whole even if the machine stops while the other is written.
+                "checkpoint.filename": "last-{step}",
+                "checkpoint.monitor": "step",
+                "checkpoint.mode": "max",
+                "checkpoint.save_top_k": 2,
+                "checkpoint.every_n_train_steps": 500,
+                "best.filename": "best-{step}-wer{val/wer:.4f}",
+                "best.auto_insert_metric_name": False,
+                "best.monitor": "val/wer",
+                "best.save_top_k": 3,
+                "best.save_on_train_epoch_end": True,
+                "best.save_last": True,  # last.ckpt, so that a finished run is known as finished
+                "early_stopping.monitor": "val/wer",
+                "early_stopping.patience": 20,
+                # With the validation: a run resumed after it has no metrics at the epoch's end.
+                "early_stopping.check_on_train_epoch_end": False,
+                "ema.decay": 0.999,
+                "trainer.max_epochs": 40,
+                "trainer.num_sanity_val_steps": 0,
+                "trainer.use_distributed_sampler": False,  # our batch sampler shares out batches
+                "trainer.log_every_n_steps": 20,
+            }
+        )
+        parser.link_arguments("run_dir", "trainer.default_root_dir")
+        for name in ("checkpoint", "best"):
+            parser.link_arguments("run_dir", f"{name}.dirpath", lambda run: f"{run}/checkpoints")
+        parser.link_arguments("init_from", "model.init_from")
+        for name in ("features", "alphabet"):
+            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+        for name in ("model.seed", "data.seed"):
+            parser.link_arguments("seed_everything", name, lambda seed: int(seed or 0))
+
+    def before_instantiate_classes(self) -> None:
+        """Take features and encoder from the bundle to start from; its dropout may change."""
+        if self.config.init_from:
+            model = load_bundle(self.config.init_from).model
+            self.config.data.features = Namespace(**asdict(model.features_config))
+            encoder = asdict(model.encoder_config)
+            encoder["dropout"] = self.config.model.encoder.dropout
+            self.config.model.encoder = Namespace(**encoder)
+
+    def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
+        """Log to TensorBoard and CSV below the run folder unless told otherwise."""
+        trainer_config, run_dir = self.config_init.trainer, self.config_init.run_dir
+        self.trainer_defaults = {"callbacks": [Meter()]}
+        if trainer_config.enable_progress_bar is not False:
+            self.trainer_defaults["callbacks"].append(RichProgressBar())
+        if trainer_config.logger is None:
+            kwargs["logger"] = [TensorBoardLogger(run_dir, "tensorboard"), CSVLogger(run_dir, "csv")]
+        trainer: lightning.Trainer = super().instantiate_trainer(**kwargs)
+        return trainer
+
+
+def newest_checkpoint(run_dir: str | Path) -> Path | None:
+    """Return the newest whole checkpoint of a run, or ``None``; damaged ones are named."""
+    checkpoints = Path(run_dir).glob("checkpoints/last*.ckpt")
+    for path in sorted(checkpoints, key=lambda p: p.stat().st_mtime, reverse=True):
+        if zipfile.is_zipfile(path):
+            return path
+        rank_zero_warn(f"{path}: damaged checkpoint passed over")
+    return None
+
+
+def train(arguments: Sequence[str] | None = None, **defaults: Any) -> TrainingCLI:
+    """Run the training command line: start, or go on from the run's newest checkpoint.
+
+    Args:
+        arguments: command-line arguments; those of the process if ``None``.
+        defaults: further settings of :class:`LightningCLI`.
+
+    Raises:
+        AsrError: settings, manifests or texts are not what they should be.
+    """
+    cli = TrainingCLI(
+        CtcModule,
+        SpeechDataModule,
+        run=False,
+        args=list(arguments) if arguments is not None else None,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        save_config_kwargs={"overwrite": True},
+        **defaults,
+    )
+    checkpoint = newest_checkpoint(cli.config.run_dir)
+    if checkpoint:
+        rank_zero_info(f"going on from {checkpoint}")
+    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    return cli
+
+
+def main() -> None:
+    """Run :func:`train` for a recipe: mistakes of the user give one line, exit code 1."""
+    warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's own, harmless
+    try:
+        train()
+    except AsrError as error:
+        raise SystemExit(f"train: error: {error}") from error

@@ -1,0 +1,369 @@
+"""The ``asr`` command: what goes where, exit codes, one line per error."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from babble import babbling_model, write_babbler, write_tones
+from typer.testing import CliRunner, Result
+
+import asr
+from asr.cli.main import app
+from asr.cli.options import BATCH_SECONDS
+from asr.data.manifest import Utterance, write_manifest
+from asr.transcriber import BATCH_SECONDS as LIBRARY_BATCH_SECONDS
+from asr.transcriber import Transcriber
+
+ASR = [sys.executable, "-m", "asr"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_babbler(tmp_path_factory.mktemp("model") / "babbler.asr")
+
+
+@pytest.fixture(scope="module")
+def transcriber(model: Path) -> Transcriber:
+    return Transcriber.load(model)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with recordings a.wav and deep/b.flac, and other things."""
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    write_tones(tmp_path / "in" / "a.wav", 2.0, seed=1)
+    waveform, rate = soundfile.read(write_tones(tmp_path / "b.wav", 3.0, seed=2))
+    soundfile.write(tmp_path / "in" / "deep" / "b.FLAC", waveform, rate)
+    (tmp_path / "in" / "notes.txt").write_text("no recording")
+    (tmp_path / "in" / "._a.wav").write_bytes(b"left by macOS")
+    return tmp_path / "in"
+
+
+def run(*arguments: object, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+
+def test_one_recording_gives_its_text_alone(
+    model: Path, folder: Path, transcriber: Transcriber
+) -> None:
+    result = run("transcribe", folder / "a.wav", "--model", model)
+    assert result.exit_code == 0
+    assert result.stdout == transcriber.transcribe(folder / "a.wav").text + "\n"
+    assert result.stderr == ""
+
+
+def test_a_folder_gives_a_line_for_each_recording(
+    model: Path, folder: Path, transcriber: Transcriber
+) -> None:
+    result = run("transcribe", folder, "--model", model, "--batch-seconds", 1)
+    paths = [folder / "a.wav", folder / "deep" / "b.FLAC"]
+    lines = [f"{path}\t{transcriber.transcribe(path).text}" for path in paths]
+    assert result.stdout.splitlines() == lines
+    assert result.exit_code == 0
+
+
+def test_standard_input(model: Path, folder: Path, transcriber: Transcriber) -> None:
+    content = (folder / "a.wav").read_bytes()
+    result = run("transcribe", "-", "--model", model, stdin=content)
+    assert result.stdout == transcriber.transcribe(folder / "a.wav").text + "\n"
+
+
+def test_jsonl_holds_words_with_times(model: Path, folder: Path, transcriber: Transcriber) -> None:
+    result = run("transcribe", folder, "--model", model, "--format", "jsonl")
+    first, second = map(json.loads, result.stdout.splitlines())
+    transcript = transcriber.transcribe(folder / "a.wav")
+    assert list(first) == ["path", "duration", "text", "words"]
+    assert first["path"] == str(folder / "a.wav")
+    assert (first["duration"], second["duration"]) == (2.0, 3.0)
+    assert first["text"] == transcript.text
+    for entry, word in zip(first["words"], transcript.words, strict=True):
+        assert entry == pytest.approx(asdict(word), abs=5e-4)
+
+
+def test_json_is_one_array(model: Path, folder: Path) -> None:
+    lines = run("transcribe", folder, "--model", model, "--format", "jsonl").stdout.splitlines()
+    result = run("transcribe", folder, "--model", model, "--format", "json")
+    assert json.loads(result.stdout) == [json.loads(line) for line in lines]
+
+
+def test_failures_are_named_and_the_rest_is_done(model: Path, folder: Path) -> None:
+    (folder / "bad.wav").write_text("no sound")
+    (folder.parent / "empty").mkdir()
+    result = run(
+        "transcribe", folder / "gone.wav", folder.parent / "empty", folder, "--model", model
+    )
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 2
+    errors = result.stderr.splitlines()
+    assert len(errors) == 3
+    assert all(line.startswith("asr: error: ") for line in errors)
+    for name in ("gone.wav", "empty", "bad.wav"):
+        assert sum(name in line for line in errors) == 1
+
+
+def test_a_cut_recording_gives_a_warning(model: Path, folder: Path) -> None:
+    path = folder / "a.wav"
+    path.write_bytes(path.read_bytes()[:40_000])
+    result = run("transcribe", path, "--model", model)
+    assert result.exit_code == 0
+    assert len(result.stdout) > 2
+    [warning] = result.stderr.splitlines()
+    assert warning.startswith(f"asr: warning: {path}: ")
+
+
+@pytest.mark.parametrize("format", ["txt", "json", "jsonl"])
+def test_output_files_mirror_the_folder(
+    model: Path, folder: Path, transcriber: Transcriber, format: str
+) -> None:
+    output = folder.parent / "out"
+    (folder / "bad.wav").write_text("no sound")
+    result = run("transcribe", folder, "--model", model, "--output-dir", output, "--format", format)
+    assert (result.exit_code, result.stdout) == (1, "")
+    files = sorted(path.relative_to(output).as_posix() for path in output.rglob("*.*"))
+    assert files == [f"a.{format}", f"deep/b.{format}"]
+    content = (output / f"a.{format}").read_text(encoding="utf-8")
+    text = transcriber.transcribe(folder / "a.wav").text
+    assert content == f"{text}\n" if format == "txt" else json.loads(content)["text"] == text
+
+
+def test_two_recordings_never_share_an_output_file(model: Path, folder: Path) -> None:
+    write_tones(folder / "deep" / "a.wav", 1.0)
+    output = folder.parent / "out"
+    inputs = (folder / "a.wav", folder / "deep" / "a.wav")
+    result = run("transcribe", *inputs, "--model", model, "--output-dir", output)
+    assert result.exit_code == 1
+    assert "would hold both" in result.stderr
+    assert not output.exists()
+
+
+def test_a_name_that_the_terminal_cannot_show(model: Path, folder: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.wav")
+    try:
+        write_tones(folder / "deep" / "c.wav", 1.0).rename(folder / name)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    result = run("transcribe", folder, "--model", model, "--format", "jsonl")
+    assert result.exit_code == 0
+    assert str(folder / name) in [json.loads(line)["path"] for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["transcribe", "a.wav", "--modle", "x"],
+        ["transcribe", "a.wav", "--format", "xml"],
+        ["transcribe", "a.wav", "--batch-seconds", "0"],
+        ["transcribe"],
+        ["transcrib", "a.wav"],
+        ["evaluate", "a.jsonl", "--model", "x", "--hypotheses", "y"],
+    ],
+)
+def test_misuse_exits_with_2(arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["transcribe", "a.wav", "--model", "none.asr"],
+        ["transcribe", "a.wav", "--device", "abacus"],
+        ["info", "none.asr"],
+        ["export", "none.ckpt", "-o", "model.asr"],
+        ["evaluate", "none.jsonl"],
+        ["score", "none.txt", "none.txt"],
+        ["compare", "none.jsonl", "none.jsonl"],
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith("asr: error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"asr {asr.__version__}\n"
+
+
+def test_default_batches_are_the_librarys() -> None:
+    assert BATCH_SECONDS == LIBRARY_BATCH_SECONDS
+
+
+def test_load_model_from_python(model: Path, folder: Path, transcriber: Transcriber) -> None:
+    text = asr.load_model(model, device="cpu").transcribe(folder / "a.wav").text
+    assert text == transcriber.transcribe(folder / "a.wav").text
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys, asr\n"
+        "from asr.cli.main import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit as error: assert not error.code\n"
+        "heavy = {'torch', 'torchaudio', 'lightning', 'numpy', 'soundfile', 'jiwer', 'librosa'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "transcribe" in result.stdout
+
+
+def test_a_closed_pipe_ends_quietly(model: Path, folder: Path) -> None:
+    arguments = ["transcribe", *[str(folder)] * 20, "--model", str(model), "--batch-seconds", "1"]
+    with subprocess.Popen(
+        [*ASR, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a single process")
+def test_ctrl_c_exits_with_130(model: Path) -> None:
+    arguments = [*ASR, "transcribe", "-", "--model", str(model)]
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin and process.stderr
+        process.stdin.write(bytes(1_000_000))  # more than a pipe holds: returns when it is read
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_info_shows_card_settings_and_size(model: Path) -> None:
+    result = run("info", model)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("# Babbler\n\nTrained on nothing.\n\n")
+    parameters = sum(p.numel() for p in babbling_model().parameters())
+    for text in (f"{parameters:,}", " ABCDEF", "sample_rate 8000", "cell lstm", "method greedy"):
+        assert text in result.stdout
+    assert f"{model.stat().st_size / 1e6:.1f} MB" in result.stdout
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    model = babbling_model()
+    content = {
+        "asr": {
+            "alphabet": model.tokenizer.alphabet,
+            "features": asdict(model.features_config),
+            "encoder": asdict(model.encoder_config),
+        },
+        "state_dict": {f"model.{name}": value for name, value in model.state_dict().items()},
+    }
+    torch.save(content, tmp_path / "last.ckpt")
+    return tmp_path / "last.ckpt"
+
+
+def test_export_makes_a_model(checkpoint: Path, folder: Path, transcriber: Transcriber) -> None:
+    card = folder / "card.md"
+    card.write_text("# Köln\n", encoding="utf-8")
+    output = folder / "new" / "model.asr"
+    assert run("export", checkpoint, "-o", output, "--card", card).exit_code == 0
+    assert run("info", output).stdout.startswith("# Köln\n")
+    text = run("transcribe", folder / "a.wav", "--model", output).stdout
+    assert text == transcriber.transcribe(folder / "a.wav").text + "\n"
+
+
+def test_export_without_a_card_says_so(checkpoint: Path) -> None:
+    output = checkpoint.with_suffix(".asr")
+    assert run("export", checkpoint, "-o", output, "--no-half").exit_code == 0
+    assert "without a card" in run("info", output).stdout
+
+
+@pytest.fixture
+def manifest(folder: Path, transcriber: Transcriber) -> Path:
+    """Return a manifest whose first text is what the model hears and whose second is not."""
+    a, b = folder / "a.wav", folder / "deep" / "b.FLAC"
+    heard = transcriber.transcribe(a).text
+    utterances = [Utterance("a", a, 2.0, heard, "ann"), Utterance("b", b, 3.0, "X Y", "bob")]
+    write_manifest(folder / "test.jsonl", utterances)
+    return folder / "test.jsonl"
+
+
+def test_evaluate_counts_the_errors(manifest: Path, model: Path, transcriber: Transcriber) -> None:
+    result = run(
+        "evaluate", manifest, "--model", model, "--json", "--output", manifest.parent / "o"
+    )
+    report = json.loads(result.stdout)
+    hits = len(transcriber.transcribe(manifest.parent / "a.wav").text.split())
+    heard = len(transcriber.transcribe(manifest.parent / "deep" / "b.FLAC").text.split())
+    assert result.exit_code == 0
+    assert (report["hits"], report["utterances"], report["seconds"]) == (hits, 2, 5.0)
+    assert (report["substitutions"], report["deletions"]) == (min(2, heard), max(0, 2 - heard))
+    assert report["insertions"] == max(0, heard - 2)
+    assert report["wer"] == pytest.approx(max(2, heard) / (hits + 2))
+    assert report["wer_ci"][0] <= report["wer"] <= report["wer_ci"][1]
+    assert report["rtf"] > 0
+    assert report["failures"] == 0
+    assert json.loads((manifest.parent / "o" / "report.json").read_text()) == report
+    rows = (manifest.parent / "o" / "utterances.jsonl").read_text().splitlines()
+    assert [json.loads(row)["id"] for row in rows] == ["a", "b"]
+    assert json.loads(rows[0])["hits"] == hits
+
+
+def test_evaluate_prints_a_table(manifest: Path, model: Path) -> None:
+    result = run("evaluate", manifest, "--model", model)
+    for text in ("WER", "CER", "bootstrap over speakers", "2 utterances", "ann", "x real time"):
+        assert text in result.stdout
+
+
+def test_failed_recordings_count_as_empty(manifest: Path, model: Path) -> None:
+    (manifest.parent / "deep" / "b.FLAC").unlink()
+    result = run("evaluate", manifest, "--model", model, "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (report["failures"], report["deletions"], report["substitutions"]) == (1, 2, 0)
+    assert "b.FLAC" in result.stderr
+
+
+def test_evaluate_scores_given_hypotheses(manifest: Path, model: Path) -> None:
+    output = manifest.parent / "o"
+    first = run("evaluate", manifest, "--model", model, "--json", "--output", output)
+    hypotheses = output / "utterances.jsonl"
+    second = run("evaluate", manifest, "--hypotheses", hypotheses, "--json")
+    left, right = json.loads(first.stdout), json.loads(second.stdout)
+    assert all(left[key] == right[key] for key in right)
+    hypotheses.write_text(hypotheses.read_text().splitlines()[0])
+    third = run("evaluate", manifest, "--hypotheses", hypotheses)
+    assert third.exit_code == 1
+    assert "lacks 1 utterances of the manifest, such as 'b'" in third.stderr
+
+
+def test_compare_tells_the_difference(manifest: Path, model: Path) -> None:
+    output = manifest.parent / "o"
+    run("evaluate", manifest, "--model", model, "--output", output)
+    path = output / "utterances.jsonl"
+    same = json.loads(run("compare", path, path, "--json").stdout)
+    assert (same["difference"], same["p_value"]) == (0, 1)
+    assert "p-value      1.0000" in run("compare", path, path).stdout
+
+
+def test_score_compares_two_texts(tmp_path: Path) -> None:
+    reference, hypothesis = tmp_path / "ref.txt", tmp_path / "hyp.txt"
+    reference.write_text("one two three\n\nfour\n")
+    hypothesis.write_bytes(b"\xef\xbb\xbfOne, too three\r\n\r\n\r\n")
+    report = json.loads(run("score", reference, hypothesis, "--json").stdout)
+    assert (report["hits"], report["substitutions"], report["deletions"]) == (2, 1, 1)
+    assert (report["utterances"], report["wer"]) == (3, 0.5)
+    assert "WER   50.00%" in run("score", reference, hypothesis).stdout
+    hypothesis.write_text("one\n")
+    result = run("score", reference, hypothesis)
+    assert result.exit_code == 1
+    assert "has 1 lines" in result.stderr

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tones import ALPHABET, SAMPLE_RATE, write_corpus
+
+from asr.augment import WaveAugmentConfig
+from asr.data.cache import FeatureCache
+from asr.data.dataset import SpeechDataset, collate
+from asr.data.manifest import read_manifest
+from asr.errors import AudioError, ConfigError, TextError
+from asr.features import FeatureConfig
+from asr.text import CharTokenizer
+
+FEATURES = FeatureConfig(sample_rate=SAMPLE_RATE, n_mels=16, n_fft=256, win_length=200)
+
+
+@pytest.fixture
+def utterances(tmp_path):
+    return read_manifest(write_corpus(tmp_path, "train", 6))
+
+
+def make_dataset(utterances, **options):
+    return SpeechDataset(utterances, CharTokenizer(ALPHABET), FEATURES, **options)
+
+
+def test_examples_have_the_frames_and_targets_of_their_utterance(utterances):
+    dataset = make_dataset(utterances)
+    for index, utterance in enumerate(utterances):
+        example = dataset[index, 0]
+        samples = soundfile.info(utterance.audio).frames
+        assert example.features.shape == (FEATURES.num_frames(samples), 16)
+        assert dataset.tokenizer.decode(example.targets.tolist()) == utterance.text
+
+
+def test_distortion_depends_on_seed_epoch_and_index_alone(utterances):
+    augment = WaveAugmentConfig(gain_probability=1.0, band_limit_probability=0.5)
+    one, same = make_dataset(utterances, augment=augment), make_dataset(utterances, augment=augment)
+    one[3, 0], one[1, 1]  # earlier draws must not matter
+    torch.manual_seed(77)
+    assert torch.equal(one[2, 1].features, same[2, 1].features)
+    assert not torch.equal(one[2, 1].features, one[2, 2].features)
+
+
+def test_noise_comes_from_the_folder(utterances, tmp_path):
+    (tmp_path / "noise").mkdir()
+    noise = np.random.default_rng(0).standard_normal(4000).astype(np.float32) * 0.1
+    soundfile.write(tmp_path / "noise" / "hiss.wav", noise, SAMPLE_RATE)
+    augment = WaveAugmentConfig(
+        speeds=(1.0,), noise_probability=1.0, noise_dir=str(tmp_path / "noise"), snr_db=(0, 0)
+    )
+    clean, noisy = make_dataset(utterances), make_dataset(utterances, augment=augment)
+    assert (noisy[0, 0].features - clean[0, 0].features).mean() > 1
+
+
+def test_an_empty_noise_folder_is_an_error(utterances, tmp_path):
+    augment = WaveAugmentConfig(noise_probability=1.0, noise_dir=str(tmp_path / "nothing"))
+    with pytest.raises(ConfigError, match="nothing"):
+        make_dataset(utterances, augment=augment)
+
+
+def test_cached_features_equal_computed_ones(utterances, tmp_path):
+    cached = make_dataset(utterances, cache=FeatureCache(tmp_path / "cache", FEATURES))
+    fresh = make_dataset(utterances)[0, 0].features
+    assert torch.equal(cached[0, 0].features, fresh)  # writes
+    assert torch.equal(cached[0, 0].features, fresh)  # reads
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 1
+
+
+def test_cache_sees_a_changed_recording_a_changed_setting_and_damage(utterances, tmp_path):
+    cache = FeatureCache(tmp_path / "cache", FEATURES)
+    dataset = make_dataset(utterances, cache=cache)
+    before = dataset[0, 0].features
+    entry = cache.path(utterances[0].audio, 1.0)
+    entry.write_bytes(entry.read_bytes()[:50])
+    assert torch.equal(dataset[0, 0].features, before)
+
+    soundfile.write(utterances[0].audio, np.zeros(4000, dtype=np.float32), SAMPLE_RATE)
+    assert dataset[0, 0].features.shape != before.shape
+
+    other = FeatureCache(tmp_path / "cache", FeatureConfig(sample_rate=SAMPLE_RATE, n_mels=20))
+    assert other.folder != cache.folder
+
+
+def test_cache_keeps_speeds_apart(utterances, tmp_path):
+    cache = FeatureCache(tmp_path / "cache", FEATURES)
+    augment = WaveAugmentConfig(speeds=(0.5, 1.0, 2.0))
+    cached = make_dataset(utterances, augment=augment, cache=cache)
+    fresh = make_dataset(utterances, augment=augment)
+    for epoch in range(8):
+        assert torch.equal(cached[0, epoch].features, fresh[0, epoch].features)
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 3
+
+
+def test_collate_pads_with_zeros_and_keeps_lengths(utterances):
+    dataset = make_dataset(utterances)
+    examples = [dataset[index, 0] for index in range(4)]
+    batch = collate(examples)
+    for row, example in enumerate(examples):
+        frames, length = len(example.features), len(example.targets)
+        assert (batch.feature_lengths[row], batch.target_lengths[row]) == (frames, length)
+        assert torch.equal(batch.features[row, :frames], example.features)
+        assert not batch.features[row, frames:].any()
+        assert torch.equal(batch.targets[row, :length], example.targets)
+
+
+def test_bad_audio_and_unknown_characters_are_named(utterances):
+    dataset = make_dataset(utterances)
+    utterances[0].audio.unlink()
+    with pytest.raises(AudioError, match=utterances[0].audio.name):
+        dataset[0, 0]
+    dataset.tokenizer = CharTokenizer("XYZ")
+    with pytest.raises(TextError, match="alphabet"):
+        dataset[1, 0]

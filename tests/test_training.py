@@ -1,0 +1,163 @@
+"""Training on a tiny corpus of tones, through the recipe's own command line."""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tones import ALPHABET, SAMPLE_RATE, write_corpus
+
+from asr.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).parents[1]
+TRAIN = ROOT / "recipes" / "librispeech" / "train.py"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    return {
+        "train": write_corpus(folder, "train", 60, seed=1),
+        "val": write_corpus(folder, "val", 10, seed=2),
+    }
+
+
+def settings(corpus, run_dir, **trainer):
+    return {
+        "run_dir": str(run_dir),
+        "trainer": {
+            "max_epochs": 3,
+            "accelerator": "cpu",
+            "log_every_n_steps": 1,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+        | trainer,
+        "data": {
+            "train": [str(corpus["train"])],
+            "val": [str(corpus["val"])],
+            "alphabet": ALPHABET,
+            "features": {
+                "sample_rate": SAMPLE_RATE,
+                "n_fft": 256,
+                "win_length": 200,
+                "hop_length": 80,
+                "n_mels": 16,
+            },
+            "augment": {"gain_probability": 0.5, "band_limit_probability": 0.2},
+            "batch_seconds": 8,
+            "num_workers": 0,
+        },
+        "model": {
+            "lr": 0.01,
+            "encoder": {"hidden_size": 24, "num_layers": 2, "conv_channels": 4, "dropout": 0.1},
+            "spec_augment": {"frequency_masks": 1, "frequency_width": 2, "time_masks": 1},
+        },
+        "ema": {"decay": 0.9},
+        "checkpoint": {"every_n_train_steps": 4},
+    }
+
+
+def command(config, folder):
+    path = Path(folder) / f"{time.monotonic_ns()}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return [sys.executable, "-W", "ignore", str(TRAIN), "--config", str(path)]
+
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def run(config, folder):
+    done = subprocess.run(
+        command(config, folder), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def metrics(run_dir, name):
+    """Return the values of one column over all starts of a run."""
+    rows = []
+    for path in sorted(Path(run_dir).glob("csv/version_*/metrics.csv")):
+        with path.open() as file:
+            rows += list(csv.DictReader(file))
+    return [float(row[name]) for row in rows if row.get(name)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(corpus, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("run") / "whole"
+    run(settings(corpus, run_dir), run_dir.parent)
+    return run_dir
+
+
+def weights(run_dir):
+    return load_checkpoint(run_dir / "checkpoints" / "last.ckpt").state_dict()
+
+
+@pytest.mark.parametrize("kill_at", ["last-step=4", "last-step=12", "last.ckpt"])
+def test_killed_and_started_again_gives_the_same_weights(corpus, uninterrupted, tmp_path, kill_at):
+    config = settings(corpus, tmp_path / "run")
+    process = subprocess.Popen(
+        command(config, tmp_path),
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list((tmp_path / "run").glob(f"checkpoints/{kill_at}*")):
+        assert process.poll() is None, "training ended before it could be killed"
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    run(config, tmp_path)
+    expected, resumed = weights(uninterrupted), weights(tmp_path / "run")
+    assert expected.keys() == resumed.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_measurements_are_logged(uninterrupted):
+    losses = metrics(uninterrupted, "train/loss")
+    assert losses[-1] < losses[0]
+    for name in (
+        "train/lr",
+        "train/gradient_norm",
+        "train/audio_seconds_per_second",
+        "train/data_wait_share",
+        "train/unaligned",
+        "val/loss",
+        "val/wer",
+        "val/cer",
+        "val/blank_rate",
+    ):
+        assert metrics(uninterrupted, name), name
+    assert list(uninterrupted.glob("tensorboard/version_*/events*"))
+
+
+def test_a_finished_run_started_again_does_nothing(corpus, uninterrupted, tmp_path):
+    before = weights(uninterrupted)
+    run(settings(corpus, uninterrupted), tmp_path)
+    after = weights(uninterrupted)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_two_processes_train_together(corpus, tmp_path):
+    config = settings(corpus, tmp_path / "run", devices=2, strategy="ddp", max_epochs=1)
+    run(config, tmp_path)
+    assert metrics(tmp_path / "run", "val/wer")
+
+
+def test_unknown_characters_stop_the_training_with_their_counts(corpus, tmp_path):
+    config = settings(corpus, tmp_path / "run")
+    config["data"]["alphabet"] = " ABC"
+    done = subprocess.run(
+        command(config, tmp_path), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert "'D' x " in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr

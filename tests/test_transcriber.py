@@ -1,0 +1,198 @@
+"""Recordings to text: the same in any company, in order, whatever their length."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from babble import SAMPLE_RATE, babbling_model, write_babbler, write_tones
+
+from asr.audio import load_audio
+from asr.decoding.alignment import align_words
+from asr.decoding.greedy import GreedyDecoder
+from asr.errors import AudioError, BundleError, ConfigError
+from asr.transcriber import Segment, Transcriber, Transcript, choose_device
+
+
+@pytest.fixture(scope="module")
+def transcriber() -> Transcriber:
+    return Transcriber(babbling_model(), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("recordings")
+    lengths = [1.0, 0.3, 12.0, 2.5, 45.0, 0.11, 7.0]
+    return [write_tones(folder / f"{i}.wav", s, seed=i) for i, s in enumerate(lengths)]
+
+
+def assert_same(left: object, right: object) -> None:
+    assert isinstance(left, Transcript)
+    assert isinstance(right, Transcript)
+    assert (left.path, left.text, left.duration) == (right.path, right.text, right.duration)
+    assert [(w.word, w.start, w.end) for w in left.words] == [
+        (w.word, w.start, w.end) for w in right.words
+    ]
+    confidences = [word.confidence for word in left.words]
+    assert confidences == pytest.approx([word.confidence for word in right.words], abs=1e-4)
+
+
+def test_gives_what_model_and_decoder_give(
+    transcriber: Transcriber, recordings: list[Path]
+) -> None:
+    model = babbling_model()
+    waveform = torch.from_numpy(load_audio(recordings[2], SAMPLE_RATE))
+    with torch.inference_mode():
+        log_probs, lengths = model.log_probs_of(waveform[None], torch.tensor([len(waveform)]))
+    [[best]] = GreedyDecoder(model.tokenizer).decode(log_probs, lengths)
+    words = tuple(align_words(best, log_probs[0], model.tokenizer, model.frame_seconds))
+    words = (*words[:-1], replace(words[-1], end=12.0))  # its last frame reaches beyond
+    text = " ".join(best.text.split())
+    assert len(words) > 3
+    assert transcriber.transcribe(recordings[2]) == Transcript(
+        str(recordings[2]), 12.0, text, (Segment(0.0, 12.0, text, words),)
+    )
+
+
+@pytest.mark.parametrize("batch_seconds", [0.5, 20, 1000])
+def test_company_changes_nothing_and_order_is_kept(
+    transcriber: Transcriber, recordings: list[Path], batch_seconds: float
+) -> None:
+    together = list(transcriber.transcribe_many(recordings, batch_seconds))
+    assert [result.path for result in together if isinstance(result, Transcript)] == [
+        str(path) for path in recordings
+    ]
+    for path, result in zip(recordings, together, strict=True):
+        assert_same(result, transcriber.transcribe(path))
+
+
+def test_failures_stand_in_their_place(transcriber: Transcriber, recordings: list[Path]) -> None:
+    paths = [recordings[0], Path("missing.wav"), recordings[1]]
+    first, second, third = transcriber.transcribe_many(paths)
+    assert isinstance(first, Transcript)
+    assert isinstance(second, AudioError)
+    assert "missing.wav" in str(second)
+    assert isinstance(third, Transcript)
+    with pytest.raises(AudioError, match=r"missing\.wav"):
+        transcriber.transcribe("missing.wav")
+
+
+@pytest.mark.parametrize("samples", [1, 10, 3 * SAMPLE_RATE, 70 * SAMPLE_RATE])
+@pytest.mark.parametrize("level", [0.0, 2**-15])
+def test_silence_has_no_words(
+    transcriber: Transcriber, tmp_path: Path, samples: int, level: float
+) -> None:
+    path = tmp_path / "silence.wav"
+    soundfile.write(path, np.resize([level, -level], samples), SAMPLE_RATE)
+    assert transcriber.transcribe(path) == Transcript(str(path), samples / SAMPLE_RATE, "", ())
+
+
+def test_a_single_loud_sample_has_no_words(transcriber: Transcriber, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "click.wav", np.array([0.9]), SAMPLE_RATE)
+    assert transcriber.transcribe(tmp_path / "click.wav").text == ""
+
+
+def test_long_audio_is_stitched_from_its_pieces(transcriber: Transcriber, tmp_path: Path) -> None:
+    path = write_tones(tmp_path / "long.wav", 40.0, pause=25.0)
+    whole = transcriber.transcribe(path)
+    first, second = whole.segments
+    assert 25.0 < first.end == second.start < 25.5
+    assert (first.start, second.end, whole.duration) == (0.0, 40.0, 40.0)
+    waveform = load_audio(path, SAMPLE_RATE)
+    cut = round(first.end * SAMPLE_RATE)
+    for segment, piece in [(first, waveform[:cut]), (second, waveform[cut:])]:
+        soundfile.write(tmp_path / "piece.wav", piece, SAMPLE_RATE, subtype="FLOAT")
+        alone = transcriber.transcribe(tmp_path / "piece.wav")
+        assert segment.text == alone.text
+        assert [word.start for word in segment.words] == pytest.approx(
+            [segment.start + word.start for word in alone.words]
+        )
+    assert whole.text == f"{first.text} {second.text}"
+    edges = [edge for word in whole.words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert edges[-1] <= 40.0
+
+
+def test_results_come_before_all_is_read(transcriber: Transcriber, recordings: list[Path]) -> None:
+    asked = 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield recordings[0]
+
+    results = transcriber.transcribe_many(endless(), batch_seconds=2.0)
+    next(results)
+    assert asked < 20
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_batches_keep_their_size(recordings: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = babbling_model()
+    shapes = []
+    log_probs_of = model.log_probs_of
+
+    def spy(waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        shapes.append(waveforms.shape)
+        return log_probs_of(waveforms, lengths)
+
+    monkeypatch.setattr(model, "log_probs_of", spy)
+    progress: list[float] = []
+    transcriber = Transcriber(model, torch.device("cpu"))
+    list(transcriber.transcribe_many([*recordings, *recordings], 10.0, progress.append))
+    assert sum(batch for batch, _ in shapes) > 2 * len(recordings)  # the longest was cut
+    assert all(batch == 1 or batch * time <= 10.0 * SAMPLE_RATE for batch, time in shapes)
+    assert len(shapes) == len(progress) < 14
+    assert sum(progress) == pytest.approx(2 * 67.91)
+
+
+def test_reads_standard_input(
+    transcriber: Transcriber, recordings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = SimpleNamespace(buffer=io.BytesIO(recordings[0].read_bytes()))
+    monkeypatch.setattr("sys.stdin", stream)
+    assert transcriber.transcribe("-").text == transcriber.transcribe(recordings[0]).text
+
+
+def test_no_recordings_no_results(transcriber: Transcriber) -> None:
+    assert list(transcriber.transcribe_many([])) == []
+
+
+def test_batches_need_a_size(transcriber: Transcriber) -> None:
+    with pytest.raises(ConfigError, match="above 0"):
+        list(transcriber.transcribe_many([], 0.0))
+
+
+def test_a_full_gpu_is_explained(recordings: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = babbling_model()
+
+    def fail(*_: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(model, "log_probs_of", fail)
+    with pytest.raises(ConfigError, match="lower --batch-seconds"):
+        Transcriber(model, torch.device("cpu")).transcribe(recordings[0])
+
+
+def test_loads_a_bundle(tmp_path: Path, recordings: list[Path]) -> None:
+    loaded = Transcriber.load(write_babbler(tmp_path / "babbler.asr"), device="cpu")
+    assert loaded.sample_rate == SAMPLE_RATE
+    assert loaded.transcribe(recordings[0]).text
+    with pytest.raises(BundleError, match="no such model"):
+        Transcriber.load(tmp_path / "none.asr")
+
+
+@pytest.mark.parametrize("name", ["abacus", "cuda:99"])
+def test_unknown_devices_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"no device '{name}'"):
+        choose_device(name)
+
+
+def test_some_device_is_chosen() -> None:
+    assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
