@@ -19,7 +19,9 @@ from signals import noise, tone
 
 from asr import audio
 from asr.audio import AUDIO_SUFFIXES, audio_duration, iter_audio, load_audio
+from asr.data.manifest import read_manifest
 from asr.errors import AudioError, AudioWarning
+from asr.text import CharTokenizer, normalise
 
 INTEGER_FORMATS = [
     ("wav", "PCM_U8", 8),
@@ -194,6 +196,21 @@ def test_duration_of_bad_files(tmp_path):
 def test_suffixes_are_lower_case_with_a_dot():
     assert {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".m4a"} <= AUDIO_SUFFIXES
     assert all(suffix == Path("a" + suffix).suffix.lower() for suffix in AUDIO_SUFFIXES)
+
+
+def test_sample_clips_are_what_their_manifest_says():
+    folder = Path(__file__).parents[1] / "data" / "samples"
+    utterances = read_manifest(folder / "manifest.jsonl")
+    clips = {path for path in folder.iterdir() if path.suffix in AUDIO_SUFFIXES}
+    assert {utterance.audio for utterance in utterances} == clips
+    assert {".wav", ".flac", ".ogg", ".opus", ".mp3"} == {path.suffix for path in clips}
+    for utterance in utterances:
+        assert utterance.text == normalise(utterance.text)
+        assert not CharTokenizer().unknown([utterance.text])
+        waveform = load_audio(utterance.audio, 16_000)
+        assert len(waveform) == pytest.approx(utterance.duration * 16_000, abs=2)
+        assert 0.2 < np.abs(waveform).max() < 1
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
 
 
 # Streams

@@ -1,7 +1,7 @@
 """The ``asr`` command: what goes where, exit codes, one line per error."""
 
+import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 import asr
 from asr.cli.main import app
+from asr.cli.messages import audio_progress
 from asr.cli.options import BATCH_SECONDS
 from asr.data.manifest import Utterance, write_manifest
 from asr.transcriber import BATCH_SECONDS as LIBRARY_BATCH_SECONDS
@@ -133,6 +134,29 @@ def test_output_files_mirror_the_folder(
     assert content == f"{text}\n" if format == "txt" else json.loads(content)["text"] == text
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_for_terminals(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [folder / "a.wav", folder / "gone.wav", "-"]
+    with audio_progress(paths) as on_progress:
+        assert on_progress is None
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with audio_progress(paths) as on_progress:
+        assert on_progress
+        on_progress(1.0)
+        print("text")
+    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert " 50%" in shown
+    assert "text" not in shown
+    monkeypatch.setattr("sys.stdout", Terminal())
+    with audio_progress(paths, beside_output=True) as on_progress:
+        assert on_progress is None
+
+
 def test_two_recordings_never_share_an_output_file(model: Path, folder: Path) -> None:
     write_tones(folder / "deep" / "a.wav", 1.0)
     output = folder.parent / "out"
@@ -144,7 +168,7 @@ def test_two_recordings_never_share_an_output_file(model: Path, folder: Path) ->
 
 
 def test_a_name_that_the_terminal_cannot_show(model: Path, folder: Path) -> None:
-    name = os.fsdecode(b"caf\xe9.wav")
+    name = "caf\udce9.wav"
     try:
         write_tones(folder / "deep" / "c.wav", 1.0).rename(folder / name)
     except OSError:

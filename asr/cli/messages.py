@@ -37,24 +37,28 @@ def _one_line(message: object) -> str:
 
 
 @contextmanager
-def audio_progress(paths: Iterable[str | Path]) -> Iterator[Callable[[float], None] | None]:
+def audio_progress(
+    paths: Iterable[str | Path], *, beside_output: bool = False
+) -> Iterator[Callable[[float], None] | None]:
     """Show on a terminal how much of the recordings is done.
 
+    Args:
+        paths: the recordings.
+        beside_output: whether results are printed meanwhile; on a terminal these are progress
+            enough, and a bar would spoil them.
+
     Yields:
-        What to call with the seconds of audio that were done; ``None`` if stderr is no terminal.
+        What to call with the seconds of audio that were done; ``None`` if no bar is shown.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or (beside_output and sys.stdout.isatty()):
         yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
     columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    # Text on its way to a pipe or file must not be drawn into the bar's terminal.
-    same_terminal = sys.stdout.isatty()
-    with Progress(
-        *columns, console=Console(stderr=True), transient=True, redirect_stdout=same_terminal
-    ) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task("", total=sum(map(_duration, paths)) or None)
         yield lambda seconds: bar.advance(task, seconds)
 

@@ -18,11 +18,14 @@ def describe(report: "Report") -> str:
     if len(report.by_duration) > 1:
         parts.append(_groups("duration", report.by_duration))
     if report.confusions:
-        confusions = [
-            (confusion.reference or "-", confusion.hypothesis or "-", str(confusion.count))
-            for confusion in report.confusions[:SHOWN]
+        rows = [
+            (
+                f"{pair.reference or '(inserted)'} -> {pair.hypothesis or '(deleted)'}",
+                str(pair.count),
+            )
+            for pair in report.confusions[:SHOWN]
         ]
-        parts.append(table(("reference", "hypothesis", "count"), confusions))
+        parts.append(table(("most frequent errors", "count"), rows))
     parts += [_pair(utterance) for utterance in report.worst[:3]]
     return "\n\n".join(parts)
 

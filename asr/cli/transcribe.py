@@ -57,8 +57,9 @@ def transcribe(
 
     transcriber = Transcriber.load(model, device)
     paths = [recording.path for recording in recordings]
+    streams = len(recordings) > 1 and not output_dir and format != "json"
     finished: list[Transcript] = []
-    with audio_progress(paths) as on_progress:
+    with audio_progress(paths, beside_output=streams) as on_progress:
         results = transcriber.transcribe_many(paths, batch_seconds, on_progress)
         for recording, result in zip(recordings, results, strict=True):
             if isinstance(result, AsrError):
@@ -66,14 +67,16 @@ def transcribe(
                 print_error(result)
             elif output_dir:
                 _write(result, format, _output_path(recording, output_dir, format))
-            elif format == "json":
-                finished.append(result)
-            elif format == "txt" and len(recordings) > 1:
-                print(f"{result.path}\t{result.text}", flush=True)
+            elif streams:
+                prefix = f"{result.path}\t" if format == "txt" else ""
+                print(prefix + _render(result, format), flush=True)
             else:
-                print(_render(result, format), flush=True)
+                finished.append(result)
     if format == "json" and not output_dir:
         print(json.dumps([_to_json(result) for result in finished], ensure_ascii=False, indent=2))
+    else:
+        for result in finished:
+            print(_render(result, format))
     if failures:
         raise typer.Exit(1)
 

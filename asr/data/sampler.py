@@ -65,6 +65,11 @@ class DurationBatchSampler(Sampler[list[Draw]]):
             return sum(-(-n // self.world_size) for n in rounds)
         return len(range(self.rank, sum(rounds), self.world_size))
 
+    @property
+    def sampler(self) -> "DurationBatchSampler":
+        """This sampler itself: Lightning announces each epoch to ``batch_sampler.sampler``."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration draws."""
         self.epoch = epoch
