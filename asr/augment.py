@@ -194,9 +194,7 @@ def simulate_room(
     return fftconvolve(waveform, response)[: len(waveform)]
 
 
-def add_noise(
-    waveform: Tensor, noise: Tensor, snr_db: float, generator: torch.Generator
-) -> Tensor:
+def add_noise(waveform: Tensor, noise: Tensor, snr_db: float, generator: torch.Generator) -> Tensor:
     """Add noise from a random position, repeated as needed, at a signal-to-noise ratio.
 
     Silent speech or silent noise leaves the waveform as it is.
@@ -224,4 +222,3 @@ def random_generator(*numbers: int) -> torch.Generator:
     for number in numbers:
         seed = (seed * 1_000_003 + number + 1) % 2**63
     return torch.Generator().manual_seed(seed)
-

@@ -168,7 +168,9 @@ class FeatureExtractor(nn.Module):
         features = self.spectrum(waveforms)
         feature_lengths = 1 + lengths // self.config.hop_length
         features = self._append_deltas(features, feature_lengths)
-        return features * length_mask(feature_lengths, features.shape[1])[..., None], feature_lengths
+        return features * length_mask(feature_lengths, features.shape[1])[
+            ..., None
+        ], feature_lengths
 
     def _append_deltas(self, features: Tensor, lengths: Tensor) -> Tensor:
         # Deltas look past the end of an item: let them see its last frame, not the padding.

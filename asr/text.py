@@ -5,6 +5,7 @@ word error rate never measures a difference in spelling conventions. The convent
 LibriSpeech's: capital letters, apostrophes kept, no other punctuation.
 """
 
+import operator
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ ENGLISH = " 'ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 APOSTROPHES = "’‘ʼ＇`´"
 # Marks that carry no sound. Anything else ("&", "%", "5", "€") is read aloud in some way, so it
 # is kept and reported as unknown rather than dropped.
-PUNCTUATION = ".,;:!?¡¿\"()[]{}<>…‥–—‒―-‐‑_/\\|~^«»“”„‟‹›·•"
+PUNCTUATION = '.,;:!?¡¿"()[]{}<>…‥–—‒―-‐‑_/\\|~^«»“”„‟‹›·•'
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad"
 
 _TRANSLATION = (
@@ -103,4 +104,4 @@ class CharTokenizer:
 
 def repeats(tokens: Sequence[int]) -> int:
     """Return how many tokens equal their predecessor: CTC needs a blank between such pairs."""
-    return sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
+    return sum(map(operator.eq, tokens, tokens[1:]))

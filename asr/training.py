@@ -22,9 +22,9 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 from torch.nn.functional import ctc_loss
-from rapidfuzz.distance import Levenshtein
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -204,7 +204,8 @@ class CtcModule(lightning.LightningModule):
         characters = int(batch.target_lengths.sum())
         loss = self._losses(log_probs, lengths, batch).sum() / max(characters, 1)
         self.log("val/loss", loss, batch_size=characters, sync_dist=True)
-        for n_best, target in zip(self.decoder.decode(log_probs, lengths), batch.targets.tolist()):
+        hypotheses = self.decoder.decode(log_probs, lengths)
+        for target, n_best in zip(batch.targets.tolist(), hypotheses, strict=True):
             self.validation.append((self.model.tokenizer.decode(target), n_best[0].text))
         is_blank = log_probs.argmax(dim=2) == self.model.tokenizer.blank
         blanks = (is_blank & length_mask(lengths, is_blank.shape[1])).sum()
@@ -223,7 +224,7 @@ class CtcModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with a linear warm-up and a cosine to zero."""
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in self.parameters() if p.ndim > 1]},
             # Biases and norms have no excess to shrink.
             {"params": [p for p in self.parameters() if p.ndim <= 1], "weight_decay": 0.0},
@@ -360,7 +361,10 @@ class TrainingCLI(LightningCLI):
         if trainer_config.enable_progress_bar is not False:
             self.trainer_defaults["callbacks"].append(RichProgressBar())
         if trainer_config.logger is None:
-            kwargs["logger"] = [TensorBoardLogger(run_dir, "tensorboard"), CSVLogger(run_dir, "csv")]
+            kwargs["logger"] = [
+                TensorBoardLogger(run_dir, "tensorboard"),
+                CSVLogger(run_dir, "csv"),
+            ]
         trainer: lightning.Trainer = super().instantiate_trainer(**kwargs)
         return trainer
 

@@ -339,6 +339,26 @@ def test_other_chunks_do_not_look_like_a_cut(tmp_path, container):
     assert len(load_audio(path, 16_000)) == 16_000
 
 
+def test_cut_is_found_behind_a_chunk_of_odd_size(tmp_path):
+    path = write(tmp_path / "a.wav", noise())
+    data = path.read_bytes()
+    data = data[:12] + struct.pack("<4sI", b"junk", 3) + b"abc\0" + data[12:]
+    path.write_bytes(data)
+    assert len(load_audio(path, 16_000)) == 16_000
+    path.write_bytes(data[:-8000])
+    with pytest.warns(AudioWarning, match="cut short; only 0.75 s"):
+        assert len(load_audio(path, 16_000)) == 12_000
+
+
+def test_chunk_size_that_points_before_the_file_prints_no_traceback(tmp_path, capfd):
+    path = write(tmp_path / "a.aiff", noise())
+    data = bytearray(path.read_bytes())
+    data[38:46] = struct.pack(">4sI", b"SSNg", 0x85826D6B)  # in place of the SSND chunk
+    path.write_bytes(data[:5000])
+    error_of(load_audio, path, 16_000)
+    assert capfd.readouterr().err == ""
+
+
 def mp3_frames(sound):
     """Return the offsets of all frames of an MPEG-1 or MPEG-2 layer III stream."""
     rates = {3: [44_100, 48_000, 32_000], 2: [22_050, 24_000, 16_000]}

@@ -31,8 +31,8 @@ def write_corpus(folder: Path, name: str, count: int, seed: int = 0) -> Path:
     utterances = []
     (folder / name).mkdir(parents=True)
     for number in range(count):
-        words = ["".join(rng.choices("ABCD", k=rng.randint(1, 4))) for _ in range(rng.randint(1, 3))]
-        text = " ".join(words)
+        words = rng.randint(1, 3)
+        text = " ".join("".join(rng.choices("ABCD", k=rng.randint(1, 4))) for _ in range(words))
         waveform = speak(text, seed=seed * 10_000 + number)
         path = folder / name / f"{name}-{number}.wav"
         soundfile.write(path, waveform, SAMPLE_RATE)

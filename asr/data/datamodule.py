@@ -19,7 +19,7 @@ from asr.features import FeatureConfig
 from asr.text import ENGLISH, CharTokenizer
 
 
-class ResumableLoader(DataLoader[Batch]):
+class ResumableLoader(DataLoader[Any]):
     """A data loader that goes on where a checkpoint left it, in the middle of an epoch.
 
     The data module keeps :meth:`state_dict` in the checkpoints; the sampler then skips what was
@@ -154,7 +154,7 @@ class SpeechDataModule(lightning.LightningDataModule):
         """
         self.position = state_dict
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Return this rank's share of the validation set; no utterance comes twice."""
         return DataLoader(
             self.val_set,

@@ -21,9 +21,9 @@ from asr.text import CharTokenizer, normalise
 
 
 class Example(NamedTuple):
-    """One utterance: features (frames, n_features), not normalised, and targets (length,)."""
+    """One utterance: its index, features (frames, n_features) not normalised, targets (length,)."""
 
-    index: int
+    utterance: int
     features: Tensor
     targets: Tensor
 
@@ -53,7 +53,7 @@ def collate(examples: list[Example]) -> Batch:
         feature_lengths=torch.tensor([len(e.features) for e in examples]),
         targets=pad_sequence([e.targets for e in examples], batch_first=True),
         target_lengths=torch.tensor([len(e.targets) for e in examples]),
-        indices=torch.tensor([e.index for e in examples]),
+        indices=torch.tensor([e.utterance for e in examples]),
     )
 
 
@@ -106,14 +106,12 @@ class SpeechDataset(Dataset[Example]):
         distortion = draw_distortion(self.augment, generator) if self.augment else Distortion()
         targets = self.tokenizer.encode(normalise(utterance.text))
         return Example(
-            index=index,
+            utterance=index,
             features=self._features(utterance.audio, distortion, generator),
             targets=torch.tensor(targets, dtype=torch.long),
         )
 
-    def _features(
-        self, audio: Path, distortion: Distortion, generator: torch.Generator
-    ) -> Tensor:
+    def _features(self, audio: Path, distortion: Distortion, generator: torch.Generator) -> Tensor:
         if self.cache is None or not distortion.only_speed:
             return self._compute(audio, distortion, generator)
         path = self.cache.path(audio, distortion.speed)

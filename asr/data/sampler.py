@@ -59,7 +59,8 @@ class DurationBatchSampler(Sampler[list[Draw]]):
     def __len__(self) -> int:
         """Return the number of batches of one rank in one epoch, wherever it starts."""
         rounds = [
-            -(-len(bucket) // size) for bucket, size in zip(self.buckets, self.batch_sizes)
+            -(-len(bucket) // size)
+            for bucket, size in zip(self.buckets, self.batch_sizes, strict=True)
         ]
         if self.shuffle:
             return sum(-(-n // self.world_size) for n in rounds)
@@ -84,17 +85,15 @@ class DurationBatchSampler(Sampler[list[Draw]]):
         if not self.shuffle:
             batches = [
                 bucket[i : i + size]
-                for bucket, size in zip(self.buckets, self.batch_sizes)
+                for bucket, size in zip(self.buckets, self.batch_sizes, strict=True)
                 for i in range(0, len(bucket), size)
             ]
             return batches[self.rank :: self.world_size]
         generator = random_generator(self.seed, self.epoch)
         rounds: list[list[list[int]]] = []  # each with one batch per rank
-        for bucket, size in zip(self.buckets, self.batch_sizes):
+        for bucket, size in zip(self.buckets, self.batch_sizes, strict=True):
             order = torch.randperm(len(bucket), generator=generator).tolist()
-            batches = [
-                [bucket[i] for i in order[j : j + size]] for j in range(0, len(order), size)
-            ]
+            batches = [[bucket[i] for i in order[j : j + size]] for j in range(0, len(order), size)]
             # Ranks beyond the last batch repeat earlier ones of the bucket.
             whole = -(-len(batches) // self.world_size) * self.world_size
             batches = [batches[i % len(batches)] for i in range(whole)]

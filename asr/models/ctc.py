@@ -1,7 +1,5 @@
 """The whole acoustic model: front end, normalisation, encoder and CTC output layer."""
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -62,4 +60,4 @@ class CtcModel(nn.Module):
         """
         features, lengths = self.feature_extractor(waveforms, lengths)
         features = self.normalisation(features, lengths)
-        return cast(tuple[Tensor, Tensor], self(features, lengths))
+        return self(features, lengths)

@@ -1,9 +1,9 @@
 """The encoder: convolutional subsampling, then a residual stack of recurrent layers."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from asr.errors import ConfigError
@@ -78,7 +78,7 @@ class Subsampling(nn.Module):
         channels = config.conv_channels
         self.conv1 = MaskedConv(1, channels, (first, 2))
         self.conv2 = MaskedConv(channels, channels, (second, 2))
-        bands = -(-(-(-n_features // 2)) // 2)
+        bands = math.ceil(n_features / 4)
         self.project = nn.Linear(channels * bands, config.output_size)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,4 +117,4 @@ class Encoder(nn.Module):
         index = reversal_index(lengths, x.shape[1])
         for block in self.blocks:
             x = block(x, index)
-        return cast(Tensor, self.norm(x)), cast(Tensor, lengths)
+        return self.norm(x), lengths

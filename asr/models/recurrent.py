@@ -6,7 +6,7 @@ than a padded ``nn.LSTM``). Here each item is reversed *within its own length* i
 both directions start at real frames and padding only ever follows them.
 """
 
-from typing import Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ def make_cell(cell: Cell, input_size: int, hidden_size: int) -> nn.RNNBase:
     first step on. Reference: Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent
     Network Architectures".
     """
-    rnn: nn.RNNBase
+    rnn: Any  # its weights are attributes by name
     if cell == "lstm":
         rnn = nn.LSTM(input_size, hidden_size, batch_first=True)
     elif cell == "gru":
@@ -44,12 +44,12 @@ def make_cell(cell: Cell, input_size: int, hidden_size: int) -> nn.RNNBase:
     else:
         nonlinearity = cell.removeprefix("rnn_")
         rnn = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
-    for gate in cast(Tensor, rnn.weight_hh_l0).split(hidden_size):
+    for gate in rnn.weight_hh_l0.split(hidden_size):
         nn.init.orthogonal_(gate)
     if cell == "lstm":
         with torch.no_grad():
-            cast(Tensor, rnn.bias_ih_l0)[hidden_size : 2 * hidden_size] = 1.0
-            cast(Tensor, rnn.bias_hh_l0)[hidden_size : 2 * hidden_size] = 0.0
+            rnn.bias_ih_l0[hidden_size : 2 * hidden_size] = 1.0
+            rnn.bias_hh_l0[hidden_size : 2 * hidden_size] = 0.0
     return rnn
 
 
@@ -74,7 +74,7 @@ class RecurrentLayer(nn.Module):
         Returns:
             (batch, time, directions * hidden_size); what stands in the padding is arbitrary.
         """
-        y = cast(Tensor, self.forwards(x)[0])
+        y = self.forwards(x)[0]
         if self.backwards is None:
             return y
         z = reverse(self.backwards(reverse(x, index))[0], index)
@@ -111,4 +111,4 @@ class RecurrentBlock(nn.Module):
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         """Map (batch, time, size) to the same shape."""
-        return cast(Tensor, x + self.dropout(self.recurrent(self.norm(x), index)))
+        return x + self.dropout(self.recurrent(self.norm(x), index))
