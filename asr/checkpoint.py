@@ -10,6 +10,20 @@ from asr.errors import BundleError
 from asr.models.ctc import CtcModel
 
 
+def best_checkpoint(run_dir: str | Path) -> Path:
+    """Return the checkpoint of a training run with the lowest validation WER.
+
+    Raises:
+        BundleError: the run has none yet.
+    """
+    found = {}
+    for path in Path(run_dir).glob("checkpoints/best-*-wer*.ckpt"):
+        found[float(path.stem.rpartition("wer")[2].partition("-v")[0])] = path
+    if not found:
+        raise BundleError(f"{run_dir}: no best checkpoint here; train for at least one epoch")
+    return found[min(found)]
+
+
 def load_checkpoint(path: str | Path) -> CtcModel:
     """Return the model of a training checkpoint, averaged if the training averaged.
 

@@ -131,7 +131,7 @@ def clipping(page: dict[str, Any]) -> Figure:
     for (optimizer, title), (above, below) in zip(titles.items(), grid.T, strict=True):
         for clip_norm, colour, label in (
             (page["never"], RED, "without clipping"),
-            (1.0, BLUE, "clipped to norm 1"),
+            (2.0, BLUE, "clipped to norm 2"),
         ):
             history = page["runs"][optimizer, 3.0, clip_norm]
             above.plot(history[:, 0], color=colour, label=label)

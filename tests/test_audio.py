@@ -487,7 +487,7 @@ def test_operating_system_errors(tmp_path, monkeypatch, error):
     assert error_of(audio_duration, path) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     kind=st.sampled_from(COMMON_FORMATS),
     cut=st.floats(0.0, 1.0),

@@ -2,12 +2,13 @@
 
 import re
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -25,9 +26,12 @@ def small(largest: int) -> st.SearchStrategy[int]:
     return st.integers(1, largest)
 
 
-any_shape = given(
-    shape=st.tuples(small(4), small(20), small(9), small(17)), seed=st.integers(0, 999)
-)
+def any_shape(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test over random (batch, time, inputs, hidden)."""
+    shapes = st.tuples(small(4), small(20), small(9), small(17))
+    return settings(max_examples=50, deadline=None)(
+        given(shape=shapes, seed=st.integers(0, 999))(test)
+    )
 
 
 def make(

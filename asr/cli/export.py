@@ -7,7 +7,9 @@ import typer
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of a training (.ckpt).")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint (.ckpt), or run folder: its best one is taken.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model bundle to write (.asr).")],
     card: Annotated[
         Path | None, typer.Option(help="Model card, Markdown: data, licences, error rates, limits.")
@@ -18,10 +20,12 @@ def export(
 ) -> None:
     """Make a model bundle, which needs no other file, from a training checkpoint."""
     from asr.bundle import save_bundle
-    from asr.checkpoint import load_checkpoint
+    from asr.checkpoint import best_checkpoint, load_checkpoint
     from asr.decoding.config import DecoderConfig
     from asr.errors import BundleError
 
+    if checkpoint.is_dir():
+        checkpoint = best_checkpoint(checkpoint)
     text = f"# {output.stem}\n\nThis model was exported without a card.\n"
     if card:
         try:

@@ -1,8 +1,7 @@
-"""Get the Free Spoken Digit Dataset, and write manifests for training, validation and test.
+"""Get the Free Spoken Digit Dataset and write manifests for training, validation and test.
 
-The recordings are downloaded unless ``--root`` holds them. Recordings 0 to 4 of each speaker and
-digit are the dataset's own test part; 5 to 9 are kept from training for validation, so that the
-test part need be scored only once.
+Recordings 0 to 4 of each speaker and digit are the dataset's own test part; 5 to 9 are kept out
+of training for validation, so that nothing is ever tuned on the test part.
 
     python recipes/digits/prepare.py --root data/digits
 
@@ -24,12 +23,31 @@ NAME = "free-spoken-digit-dataset-1.0.10"
 URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
 RECORDINGS = 3000
 WORDS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
-FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<number>\d+)")
-PARTS = {"test": range(0, 5), "val": range(5, 10), "train": range(10, sys.maxsize)}
+FILE_NAME = re.compile(r"(\d)_([^_]+)_(\d+)")  # digit, speaker, number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the manifests that the command line asks for; return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        recordings = find_recordings(options.root)
+        utterances = [_utterance(path) for path in recordings]
+        for part in ("train", "val", "test"):
+            manifest = (options.output or options.root) / f"{part}.jsonl"
+            count = write_manifest(manifest, (u for u in utterances if _part(u) == part))
+            _say(f"{manifest}: {count} utterances")
+    except AsrError as error:
+        _say(f"error: {error}")
+        return 1
+    if len(recordings) != RECORDINGS:
+        _say(
+            f"{len(recordings)} of {RECORDINGS} recordings; "
+            "results on them are not comparable with those on all"
+        )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder of the recordings, or where to put them",
+        help="folder that holds the recordings, or shall hold them",
     )
     parser.add_argument(
         "--output",
@@ -46,43 +64,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="where train.jsonl, val.jsonl and test.jsonl go (default: the root)",
     )
-    options = parser.parse_args(arguments)
-    try:
-        recordings = find_recordings(options.root)
-        for part, numbers in PARTS.items():
-            manifest = (options.output or options.root) / f"{part}.jsonl"
-            count = write_manifest(manifest, _utterances(recordings, numbers))
-            print(f"{manifest}: {count} utterances", file=sys.stderr)
-    except AsrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if len(recordings) != RECORDINGS:
-        print(
-            f"{len(recordings)} of the dataset's {RECORDINGS} recordings; "
-            "results on them are not comparable with ours",
-            file=sys.stderr,
-        )
-    return 0
+    return parser
 
 
 def find_recordings(root: Path) -> list[Path]:
-    """Return the recordings in ``root``, in its ``recordings`` folder, or else fetched into it.
+    """Return the recordings in a folder; they are downloaded into it if there are none.
 
     Raises:
-        DownloadError: they are not there and cannot be fetched.
-        ManifestError: a recording has a name of another form.
+        DownloadError: they cannot be fetched or unpacked.
+        ManifestError: some are not named DIGIT_SPEAKER_NUMBER.
     """
-    unpacked = root / NAME
-    folders = (root, root / "recordings", unpacked / NAME / "recordings")
-    recordings = next(filter(None, map(_recordings_in, folders)), None)
-    if recordings is None:
+    fetched = root / "unpacked" / NAME / "recordings"
+    recordings = _audio_files(root) or _audio_files(root / "recordings") or _audio_files(fetched)
+    if not recordings:
         archive = root / f"{NAME}.tar.gz"
-        download(URL, archive, None)  # no published checksum; unpacking checks that of gzip
-        unpack(archive, unpacked)
-        recordings = _recordings_in(folders[-1])
-    bad = [path.name for path in recordings if not FILE_NAME.fullmatch(path.stem)]
-    if bad or not recordings:
+        download(URL, archive, checksum=None)  # none is published; unpacking checks gzip's own
+        unpack(archive, root / "unpacked")
+        recordings = _audio_files(fetched)
+    unknown = [path.name for path in recordings if not FILE_NAME.fullmatch(path.stem)]
+    if unknown:
         raise ManifestError(
-            f"{root}: "
+            f"{root}: {len(unknown)} recordings are not named DIGIT_SPEAKER_NUMBER: "
+            f"{', '.join(unknown[:10])}; rename or remove them"
         )
     return recordings
+
+
+def _audio_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+
+
+def _utterance(recording: Path) -> Utterance:
+    digit, speaker, _ = recording.stem.split("_")
+    duration = audio_duration(recording)
+    return Utterance(recording.stem, recording, duration, WORDS[int(digit)], speaker)
+
+
+def _part(utterance: Utterance) -> str:
+    number = int(utterance.id.rpartition("_")[2])
+    return "test" if number < 5 else "val" if number < 10 else "train"
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

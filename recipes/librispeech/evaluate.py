@@ -1,0 +1,62 @@
+"""Gather what ``decode.py`` measured on a run into one Markdown table.
+
+    python recipes/librispeech/evaluate.py runs/mini
+
+prints the table and writes it to ``runs/mini/RESULTS.md``, ready for RESULTS.md here.
+"""
+
+import argparse
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+HEADER = "| set | utterances | hours | WER | CER | S / D / I | x real time |"
+
+
+def main() -> int:
+    """Write the table; return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="folder of a training run")
+    run = parser.parse_args().run
+    reports = sorted(run.glob("decode/*/report.json"))
+    if not reports:
+        print(f"evaluate: error: {run}: nothing decoded yet; run decode.py", file=sys.stderr)
+        return 1
+    rows = [row(path.parent.name, json.loads(path.read_text("utf-8"))) for path in reports]
+    table = "\n".join([HEADER, "|---" * 7 + "|", *rows])
+    text = f"{table}\n\nMeasured on {hardware()}; 95 % intervals by bootstrap.\n"
+    (run / "RESULTS.md").write_text(text, "utf-8")
+    print(text, end="")
+    return 0
+
+
+def row(name: str, report: dict[str, Any]) -> str:
+    """Return one line of the table."""
+    errors = " / ".join(str(report[key]) for key in ("substitutions", "deletions", "insertions"))
+    return (
+        f"| {name} | {report['utterances']} | {report['seconds'] / 3600:.2f} "
+        f"| {rate(report, 'wer')} | {rate(report, 'cer')} | {errors} | {1 / report['rtf']:.0f} |"
+    )
+
+
+def rate(report: dict[str, Any], name: str) -> str:
+    """Return an error rate in percent with its interval."""
+    low, high = report[f"{name}_ci"]
+    return f"{100 * report[name]:.2f} ({100 * low:.2f} to {100 * high:.2f})"
+
+
+def hardware() -> str:
+    """Return what the machine is, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

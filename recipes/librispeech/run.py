@@ -1,0 +1,75 @@
+"""The whole recipe: prepare, train, decode, evaluate. Run it again to go on where it stopped.
+
+    python recipes/librispeech/run.py --config recipes/librispeech/conf/mini.yaml --root data
+
+Each stage is a command of its own and is printed before it runs. Options that this script does
+not know go to the training, for example ``--trainer.max_epochs 5``.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from prepare import SUBSETS  # type: ignore[import-not-found]  # beside this file
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """Run the stages; leave with the exit code of the first that fails."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, required=True, help="one of conf/*.yaml")
+    parser.add_argument(
+        "--root", type=Path, default=Path("data"), help="where LibriSpeech is or goes"
+    )
+    parser.add_argument(
+        "--manifests", type=Path, default=Path("data/manifests"), help="where manifests go"
+    )
+    parser.add_argument("--run_dir", type=Path, help="folder of the run (default: the config's)")
+    parser.add_argument("--train", nargs="+", help="training subsets (default: the config's)")
+    parser.add_argument("--val", nargs="+", help="validation subsets (default: the config's)")
+    parser.add_argument("--test", nargs="+", help="subsets to decode (default: as --val)")
+    options, training_options = parser.parse_known_args()
+    config = yaml.safe_load(options.config.read_text("utf-8"))
+    train = options.train or [Path(path).stem for path in config["data"]["train"]]
+    val = options.val or [Path(path).stem for path in config["data"]["val"]]
+    test = options.test or val
+    run_dir = options.run_dir or Path(config["run_dir"])
+
+    def manifests(subsets: list[str]) -> list[str]:
+        return [str(options.manifests / f"{subset}.jsonl") for subset in subsets]
+
+    official = [subset for subset in dict.fromkeys(train + val + test) if subset in SUBSETS]
+    prepare = ["--root", str(options.root), "--output", str(options.manifests)]
+    stage("prepare", *prepare, "--subsets", *official)
+    if (run_dir / "model.asr").exists():
+        print(f"train: done already, {run_dir / 'model.asr'}", file=sys.stderr)
+    else:
+        stage(
+            "train",
+            *("--config", str(options.config)),
+            *("--run_dir", str(run_dir)),
+            f"--data.train={manifests(train)}",
+            f"--data.val={manifests(val)}",
+            *training_options,
+        )
+    stage("decode", str(run_dir), *manifests(test))
+    stage("evaluate", str(run_dir))
+    return 0
+
+
+def stage(name: str, *arguments: str) -> None:
+    """Run one stage; leave with its exit code if it fails."""
+    command = [sys.executable, str(HERE / f"{name}.py"), *arguments]
+    print("$", subprocess.list2cmdline(command), file=sys.stderr, flush=True)
+    code = subprocess.run(command).returncode
+    if code:
+        raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
