@@ -211,7 +211,7 @@ def add_noise(waveform: Tensor, noise: Tensor, snr_db: float, generator: torch.G
 def band_limit(waveform: Tensor, sample_rate: int, cutoff: float) -> Tensor:
     """Remove everything above ``cutoff`` Hz from (time,), with a tenth of it as a soft edge."""
     spectrum = torch.fft.rfft(waveform)
-    frequencies = torch.linspace(0, sample_rate / 2, len(spectrum))
+    frequencies = torch.fft.rfftfreq(len(waveform), 1 / sample_rate)
     edge = ((cutoff * 1.05 - frequencies) / (cutoff * 0.1)).clamp(0, 1)
     return torch.fft.irfft(spectrum * edge, n=len(waveform))
 

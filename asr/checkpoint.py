@@ -11,17 +11,20 @@ from asr.models.ctc import CtcModel
 
 
 def best_checkpoint(run_dir: str | Path) -> Path:
-    """Return the checkpoint of a training run with the lowest validation WER.
+    """Return the checkpoint of a training run with the lowest validation WER, the last of equals.
 
     Raises:
         BundleError: the run has none yet.
     """
-    found = {}
-    for path in Path(run_dir).glob("checkpoints/best-*-wer*.ckpt"):
-        found[float(path.stem.rpartition("wer")[2].partition("-v")[0])] = path
+    found = list(Path(run_dir).glob("checkpoints/best-*-wer*.ckpt"))
     if not found:
         raise BundleError(f"{run_dir}: no best checkpoint here; train for at least one epoch")
-    return found[min(found)]
+
+    def rank(path: Path) -> tuple[float, int]:
+        _, step, wer, *_ = path.stem.split("-")  # best-STEP-werWER, -v1 if that was there
+        return float(wer.removeprefix("wer")), -int(step)
+
+    return min(found, key=rank)
 
 
 def load_checkpoint(path: str | Path) -> CtcModel:

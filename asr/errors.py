@@ -1,12 +1,13 @@
 """Every error a user can cause, so that the command line can print one clear line.
 
 AsrError
-├── AudioError       a recording cannot be read
-├── ManifestError    a corpus or manifest is not what it should be
-├── TextError        text holds characters that the alphabet does not know
-├── ConfigError      settings contradict each other
-├── BundleError      a model file is damaged, too new or of another shape
-└── DownloadError    a file could not be fetched, verified or unpacked
+├── AudioError          a recording cannot be read
+├── ManifestError       a corpus or manifest is not what it should be
+├── TextError           text holds characters that the alphabet does not know
+├── ConfigError         settings contradict each other
+├── BundleError         a model file is damaged, too new or of another shape
+├── LanguageModelError  a language model file is damaged or does not fit
+└── DownloadError       a file could not be fetched, verified or unpacked
 
 Each message names the file and says what to do about it.
 """
@@ -34,6 +35,10 @@ class ConfigError(AsrError):
 
 class BundleError(AsrError):
     """A model bundle cannot be loaded or written."""
+
+
+class LanguageModelError(AsrError):
+    """A language model cannot be read or does not fit."""
 
 
 class DownloadError(AsrError):

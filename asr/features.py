@@ -164,13 +164,12 @@ class FeatureExtractor(nn.Module):
         Raises:
             ValueError: a length exceeds the padded time.
         """
-        waveforms = waveforms * length_mask(lengths, waveforms.shape[1])
+        waveforms = waveforms.masked_fill(~length_mask(lengths, waveforms.shape[1]), 0.0)
         features = self.spectrum(waveforms)
         feature_lengths = 1 + lengths // self.config.hop_length
         features = self._append_deltas(features, feature_lengths)
-        return features * length_mask(feature_lengths, features.shape[1])[
-            ..., None
-        ], feature_lengths
+        mask = length_mask(feature_lengths, features.shape[1])[..., None]
+        return features * mask, feature_lengths
 
     def _append_deltas(self, features: Tensor, lengths: Tensor) -> Tensor:
         # Deltas look past the end of an item: let them see its last frame, not the padding.

@@ -41,6 +41,9 @@ from asr.models.encoder import EncoderConfig
 from asr.text import ENGLISH
 
 
+MOST_NAMED = 20  # utterances with problems at the start of a training
+
+
 class CtcModule(lightning.LightningModule):
     """Trains a :class:`~asr.models.ctc.CtcModel` with the CTC loss.
 
@@ -85,7 +88,7 @@ class CtcModule(lightning.LightningModule):
             self._take_weights(init_from)
         self.validation: list[tuple[str, str]] = []  # (reference, hypothesis)
         self.blanks = torch.zeros(2, dtype=torch.long)  # blank frames, all frames
-        self.unaligned: Counter[int] = Counter()  # training utterances without a finite loss
+        self.lost: Counter[int] = Counter()  # training utterances without a finite loss
         self.skipped_steps = 0
 
     def _take_weights(self, path: str) -> None:
@@ -99,7 +102,7 @@ class CtcModule(lightning.LightningModule):
             self.model.load_state_dict(weights, strict=False)
         except RuntimeError as error:
             raise ConfigError(
-                f"{path}: init_from needs the bundle's own features and encoder settings: {error}"
+                f"{path}: has other features or another encoder than this model; use its settings"
             ) from error
 
     def on_fit_start(self) -> None:
@@ -133,8 +136,10 @@ class CtcModule(lightning.LightningModule):
                 f"{name} texts hold characters outside the alphabet: {unknown}; "
                 "spell them out in the manifest or extend --data.alphabet"
             )
-        for problem in found.problems:
+        for problem in found.problems[:MOST_NAMED]:
             rank_zero_warn(f"{name}: {problem.id}: {problem.kind}: {problem.detail}")
+        if len(found.problems) > MOST_NAMED:
+            rank_zero_warn(f"{name}: {len(found.problems)} such utterances; asr check lists them")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the mean loss per target character of one batch."""
@@ -146,7 +151,7 @@ class CtcModule(lightning.LightningModule):
         features = spec_augment(features, batch.feature_lengths, self.spec_augment)
         log_probs, lengths = self.model(features, batch.feature_lengths)
         losses = self._losses(log_probs, lengths, batch)
-        self._count_unaligned(losses, batch)
+        self._count_lost(losses, batch)
         loss = losses.sum() / batch.target_lengths.sum().clamp(min=1)
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
@@ -162,17 +167,18 @@ class CtcModule(lightning.LightningModule):
             zero_infinity=True,
         )
 
-    def _count_unaligned(self, losses: Tensor, batch: Batch) -> None:
-        bad = (losses.detach() == 0) & (batch.target_lengths > 0)
+    def _count_lost(self, losses: Tensor, batch: Batch) -> None:
+        """Count, and name once, utterances whose loss was infinite (now 0) or is NaN."""
+        bad = ~losses.isfinite() | ((losses == 0) & (batch.target_lengths > 0))
         if bad.any():
             indices = batch.indices[bad].tolist()
-            new = [index for index in indices if index not in self.unaligned]
-            self.unaligned.update(indices)
+            new = [index for index in indices if index not in self.lost]
+            self.lost.update(indices)
             if new:
                 utterances = self.trainer.datamodule.train_set.utterances  # type: ignore[attr-defined]
                 names = ", ".join(utterances[index].id for index in new)
-                rank_zero_warn(f"too few frames for the text, no loss: {names}")
-        self.log("train/unaligned", float(sum(self.unaligned.values())))
+                rank_zero_warn(f"no finite loss, perhaps too few frames for the text: {names}")
+        self.log("train/lost_utterances", float(sum(self.lost.values())))
 
     def configure_gradient_clipping(
         self,

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -85,10 +86,8 @@ def measure_start(recording: Path, model: Path, repetitions: int) -> None:
         ("asr transcribe", ["transcribe", str(recording), "--model", str(model)]),
     ):
         command = [sys.executable, "-m", "asr", *arguments]
-        times = [
-            seconds_of(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
-            for _ in range(repetitions)
-        ]
+        run = partial(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
+        times = [seconds_of(run) for _ in range(repetitions)]
         print(f"{name:<14}{statistics.median(times):6.2f} s, at best {min(times):.2f} s")
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from asr.bundle import load_bundle, save_bundle
-from asr.checkpoint import load_checkpoint
+from asr.checkpoint import best_checkpoint, load_checkpoint
 from asr.decoding.config import DecoderConfig
 from asr.errors import BundleError
 from asr.features import FeatureConfig
@@ -300,3 +300,15 @@ def test_damaged_and_missing_checkpoints_are_refused(tmp_path: Path, model: CtcM
     path.write_bytes(b"")
     with pytest.raises(BundleError, match="damaged"):
         load_checkpoint(path)
+
+
+def test_the_best_checkpoint_has_the_lowest_error_rate_and_is_the_last_of_equals(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    with pytest.raises(BundleError, match="no best checkpoint here"):
+        best_checkpoint(tmp_path)
+    for name in ("best-9-wer0.0200", "best-100-wer0.0200-v1", "best-200-wer1.0000", "last"):
+        (folder / f"{name}.ckpt").touch()
+    assert best_checkpoint(tmp_path) == folder / "best-100-wer0.0200-v1.ckpt"

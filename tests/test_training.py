@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,11 @@ import torch
 import yaml
 from tones import ALPHABET, SAMPLE_RATE, write_corpus
 
+from asr.bundle import load_bundle, save_bundle
 from asr.checkpoint import load_checkpoint
+from asr.decoding.config import DecoderConfig
+from asr.models.encoder import EncoderConfig
+from asr.training import CtcModule
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "recipes" / "librispeech" / "train.py"
@@ -129,7 +134,7 @@ def test_measurements_are_logged(uninterrupted):
         "train/gradient_norm",
         "train/audio_seconds_per_second",
         "train/data_wait_share",
-        "train/unaligned",
+        "train/lost_utterances",
         "val/loss",
         "val/wer",
         "val/cer",
@@ -161,3 +166,52 @@ def test_unknown_characters_stop_the_training_with_their_counts(corpus, tmp_path
     assert done.returncode == 1
     assert "'D' x " in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def bundle(uninterrupted, tmp_path_factory):
+    path = tmp_path_factory.mktemp("bundle") / "tones.asr"
+    model = load_checkpoint(uninterrupted / "checkpoints" / "last.ckpt")
+    save_bundle(path, model, DecoderConfig(), "# Tones\n", half=False)
+    return path
+
+
+def test_a_bundle_to_start_from_gives_settings_and_weights(corpus, uninterrupted, bundle, tmp_path):
+    config = settings(corpus, tmp_path / "run", max_epochs=1) | {"init_from": str(bundle)}
+    del config["data"]["features"], config["model"]["encoder"]
+    run(config, tmp_path)
+    source = load_checkpoint(uninterrupted / "checkpoints" / "last.ckpt")
+    tuned = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert tuned.features_config == source.features_config
+    # Dropout is a choice of the training, not of the model.
+    assert tuned.encoder_config == replace(source.encoder_config, dropout=EncoderConfig().dropout)
+    from_nothing = metrics(uninterrupted, "train/loss")
+    assert metrics(tmp_path / "run", "train/loss")[0] < from_nothing[0] / 2
+
+
+def started_from(bundle, alphabet, **encoder):
+    source = load_bundle(bundle).model
+    encoder = replace(source.encoder_config, **encoder)
+    module = CtcModule(source.features_config, encoder, alphabet, init_from=str(bundle))
+    return source.state_dict(), module.model.state_dict()
+
+
+@pytest.mark.parametrize("alphabet", [ALPHABET[::-1], ALPHABET + "E", ALPHABET])
+def test_another_alphabet_gets_an_output_layer_of_its_own(bundle, alphabet):
+    before, after = started_from(bundle, alphabet)
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        same = alphabet == ALPHABET or not name.startswith("output.")
+        assert torch.equal(tensor, after[name]) == same, name
+
+
+def test_a_missing_bundle_to_start_from_is_one_line(corpus, tmp_path):
+    config = settings(corpus, tmp_path / "run") | {"init_from": str(tmp_path / "none.asr")}
+    done = subprocess.run(
+        command(config, tmp_path), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("train: error: ")
+    assert "none.asr: no such model" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -14,6 +14,7 @@ from asr.cli.compare import compare
 from asr.cli.evaluate import evaluate
 from asr.cli.export import export
 from asr.cli.info import info
+from asr.cli.lm import app as lm
 from asr.cli.messages import print_error, print_warning
 from asr.cli.prepare import prepare
 from asr.cli.score import score
@@ -71,3 +72,4 @@ def main(
 
 for command in (transcribe, info, prepare, check, evaluate, score, compare, export):
     app.command()(command)
+app.add_typer(lm, name="lm")

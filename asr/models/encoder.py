@@ -56,7 +56,7 @@ class MaskedConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: tuple[int, int]) -> None:
         super().__init__()
-        # Wide enough that no frame is skipped; padding makes the output ceil(frames / stride).
+        # Wide enough that neighbours overlap; padding makes the output ceil(frames / stride).
         kernel = (5 if stride[0] == 3 else 3, 3)
         padding = (kernel[0] // 2, 1)
         self.stride = stride

@@ -1,0 +1,185 @@
+"""``asr lm``: n-gram language models, built and measured."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from asr.cli.options import Json
+from asr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from asr.lm.ngram import EncodedText, NgramModel
+    from asr.lm.sentences import Sentence
+
+app = typer.Typer(no_args_is_help=True, help="Build and measure n-gram language models.")
+
+Texts = Annotated[list[Path], typer.Argument(help="Text files, plain, .gz or .xz.")]
+OnePerLine = Annotated[
+    bool,
+    typer.Option(
+        "--one-per-line",
+        help="Each line is one sentence. If not given, a file with sentence punctuation is"
+        " running text, in which sentences end at . ? ! and at empty lines.",
+    ),
+]
+
+
+class BuildCommand(TyperCommand):
+    """Lets ``--prune`` take all the numbers that follow it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Join the numbers after ``--prune`` to one value."""
+        if "--prune" in args:
+            start = end = args.index("--prune") + 1
+            while end < len(args) and args[end].isdecimal():
+                end += 1
+            if end > start:
+                args = [*args[:start], " ".join(args[start:end]), *args[end:]]
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=BuildCommand)
+def build(
+    texts: Texts,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="ARPA file; compressed if it ends in .gz.")
+    ],
+    order: Annotated[int, typer.Option(help="Longest n-grams, 1 to 6.")] = 3,
+    prune: Annotated[
+        str,
+        typer.Option(
+            metavar="N…",
+            help="For order 1, 2, …: leave out n-grams that occur so often or less, as 0 0 1;"
+            " the last number holds for the higher orders.",
+        ),
+    ] = "0",
+    vocab: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|FILE",
+            help="The N most frequent words, or those of a file, one a line; others are <unk>.",
+        ),
+    ] = None,
+    one_per_line: OnePerLine = False,
+) -> None:
+    """Estimate an n-gram model with modified Kneser-Ney smoothing.
+
+    Words with characters outside A-Z and ', such as 1842, count as <unk> and are reported.
+    """
+    from asr.lm.arpa import write_arpa
+    from asr.lm.ngram import encode_text, estimate
+
+    try:
+        thresholds = [int(number) for number in prune.split()]
+    except ValueError:
+        raise typer.BadParameter(f"--prune takes whole numbers, not {prune!r}") from None
+    vocabulary = None if vocab is None else _vocabulary(vocab)
+    output.parent.mkdir(parents=True, exist_ok=True)  # better refused now than after the work
+    with _progress("reading", _bytes(texts)) as on_progress:
+        text = encode_text(_sentences(texts, one_per_line, on_progress), vocabulary)
+    _tell_text(text)
+    with _progress("counting, smoothing", 2 * order) as on_progress:
+        model = estimate(text, order, thresholds, on_progress)
+    _tell_model(model)
+    with _progress("writing", sum(len(ngrams.word) for ngrams in model.orders)) as on_progress:
+        write_arpa(output, model, on_progress)
+
+
+@app.command()
+def perplexity(
+    model: Annotated[Path, typer.Argument(help="ARPA file, plain or .gz.")],
+    texts: Texts,
+    one_per_line: OnePerLine = False,
+    as_json: Json = False,
+) -> None:
+    """Measure how well a model foresees texts, per word, ends of sentences included."""
+    from asr.lm.perplexity import measure_perplexity
+
+    with _progress("scoring", _bytes(texts)) as on_progress:
+        result = measure_perplexity(model, _sentences(texts, one_per_line, on_progress))
+    if as_json:
+        perplexities = {
+            "perplexity_including_unknown": result.including_unknown,
+            "perplexity_excluding_unknown": result.excluding_unknown,
+        }
+        typer.echo(json.dumps(asdict(result) | perplexities, indent=2))
+        return
+    share = result.unknown / max(result.words, 1)
+    typer.echo(
+        f"sentences                        {result.sentences:>12,}\n"
+        f"words                            {result.words:>12,}\n"
+        f"unknown words                    {result.unknown:>12,}  ({share:.2%})\n"
+        f"perplexity with unknown words    {result.including_unknown:>12,.2f}\n"
+        f"perplexity without unknown words {result.excluding_unknown:>12,.2f}"
+    )
+
+
+def _sentences(
+    texts: list[Path], one_per_line: bool, on_progress: Callable[[int], None]
+) -> "Iterator[Sentence]":
+    from asr.lm.sentences import read_sentences
+
+    for path in texts:
+        yield from read_sentences(path, one_per_line=one_per_line, on_progress=on_progress)
+
+
+def _bytes(texts: list[Path]) -> int:
+    return sum(path.stat().st_size for path in texts)
+
+
+def _vocabulary(vocab: str) -> int | set[str]:
+    if vocab.isdecimal():
+        return int(vocab)
+    from asr.lm.sentences import read_sentences
+
+    words: set[str] = set()
+    for line in read_sentences(vocab, one_per_line=True):
+        if len(line) != 1:
+            raise ConfigError(f"{vocab}: has the line {' '.join(line)!r}; give one word a line")
+        words.update(line)
+    return words
+
+
+def _tell_text(text: "EncodedText") -> None:
+    words = len(text.tokens) - 2 * text.sentences
+    _tell(f"{words:,} words in {text.sentences:,} sentences, vocabulary {len(text.words) - 3:,}")
+    if text.unknown:
+        _tell(f"{text.unknown:,} words ({text.unknown / words:.2%}) are <unk>")
+    if text.misspelt:
+        examples = ", ".join(f"{word} ({n:,})" for word, n in text.misspelt.most_common(3))
+        _tell(
+            f"{text.misspelt.total():,} of them have characters outside the alphabet, such as "
+            + examples
+        )
+
+
+def _tell_model(model: "NgramModel") -> None:
+    for n, (ngrams, discounts) in enumerate(zip(model.orders, model.discounts, strict=True), 1):
+        amounts = " ".join(f"{amount:.4f}" for amount in discounts)
+        _tell(f"{n}-grams: {len(ngrams.word):,}, discounts {amounts}")
+    for n in model.fallbacks:
+        _tell(f"the text is too small to estimate discounts of {n}-grams; these are customary ones")
+
+
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how much of one step is done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    hidden = not sys.stderr.isatty()
+    with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)

@@ -1,0 +1,1 @@
+"""Language models: what words are likely to follow one another."""

@@ -1,0 +1,107 @@
+"""How well an n-gram model foresees a text."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.errors import LanguageModelError, TextError
+from asr.lm.arpa import ArpaHead, read_arpa_head
+from asr.text import ENGLISH
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Sums over a text; the end of each sentence counts as a word.
+
+    Attributes:
+        sentences: number of sentences.
+        words: number of words, ends of sentences not counted.
+        unknown: how many of the words the model does not know.
+        log10_prob: log probability of all words and ends.
+        log10_prob_known: the same without the words that the model does not know.
+    """
+
+    sentences: int
+    words: int
+    unknown: int
+    log10_prob: float
+    log10_prob_known: float
+
+    @property
+    def including_unknown(self) -> float:
+        """Perplexity per word, unknown words scored as ``<unk>``."""
+        return float(10 ** (-self.log10_prob / (self.words + self.sentences)))
+
+    @property
+    def excluding_unknown(self) -> float:
+        """Perplexity per word that the model knows."""
+        known = self.words - self.unknown + self.sentences
+        return float(10 ** (-self.log10_prob_known / known))
+
+
+def measure_perplexity(model: str | Path, sentences: Iterable[Sequence[str]]) -> Perplexity:
+    """Score a text with an n-gram model.
+
+    Args:
+        model: ARPA file, compressed if its name ends in .gz.
+        sentences: lists of normalised words.
+
+    Raises:
+        LanguageModelError: the model cannot be read, or no word of it is in our alphabet.
+        TextError: there is no sentence.
+    """
+    head = read_arpa_head(model)
+    if not any(map(frozenset(ENGLISH).issuperset, head.words)):
+        raise LanguageModelError(
+            f"{model}: has no word in the alphabet {ENGLISH!r}; write its words in capital letters"
+        )
+    score = _word_scorer(head) if len(head.counts) == 1 else _kenlm_scorer(model, head)
+    total = total_known = 0.0
+    lines = words = unknown = 0
+    for sentence in sentences:
+        scores = score(sentence)
+        missing = [x for x, word in zip(scores, sentence, strict=False) if word not in head.words]
+        total += sum(scores)
+        total_known += sum(scores) - sum(missing)
+        lines += 1
+        words += len(sentence)
+        unknown += len(missing)
+    if not lines:
+        raise TextError("the text has no word; give text to score")
+    return Perplexity(lines, words, unknown, total, total_known)
+
+
+Scorer = Callable[[Sequence[str]], list[float]]  # words -> log10 of each and of the end
+
+
+def _word_scorer(head: ArpaHead) -> Scorer:
+    """Score by words alone: KenLM reads no model of order 1."""
+    unknown = head.words.get("<unk>", -100.0)  # as KenLM has it
+
+    def score(sentence: Sequence[str]) -> list[float]:
+        return [head.words.get(word, unknown) for word in (*sentence, "</s>")]
+
+    return score
+
+
+def _kenlm_scorer(model: str | Path, head: ArpaHead) -> Scorer:
+    from flashlight.lib.text.decoder.kenlm import KenLM
+    from flashlight.lib.text.dictionary import Dictionary
+
+    words = ["<unk>", *(word for word in head.words if word != "<unk>")]
+    ids = {word: i for i, word in enumerate(words)}
+    try:
+        kenlm = KenLM(str(model), Dictionary(words))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise LanguageModelError(f"{model}: KenLM cannot read this model: {reason}") from error
+
+    def score(sentence: Sequence[str]) -> list[float]:
+        scores = []
+        state = kenlm.start(False)
+        for word in sentence:
+            state, log10_prob = kenlm.score(state, ids.get(word, 0))
+            scores.append(log10_prob)
+        return [*scores, kenlm.finish(state)[1]]
+
+    return score
