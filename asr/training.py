@@ -40,7 +40,6 @@ from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
 from asr.text import ENGLISH
 
-
 MOST_NAMED = 20  # utterances with problems at the start of a training
 
 

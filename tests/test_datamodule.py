@@ -40,7 +40,9 @@ def epoch_of(loader, epoch):
 def assert_same(batches, others):
     assert len(batches) == len(others)
     for batch, other in zip(batches, others, strict=True):
-        assert all(torch.equal(one, two) for one, two in zip(batch, other, strict=True))
+        for one, two in zip(batch, other, strict=True):
+            # Sums of floats depend a little on the number of threads.
+            torch.testing.assert_close(one, two, rtol=0, atol=1e-4)
 
 
 def indices(batches):
