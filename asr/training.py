@@ -221,9 +221,12 @@ class CtcModule(lightning.LightningModule):
         counts = torch.cat([_count_errors(self.validation), self.blanks]).to(self.device)
         counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
         word_errors, words, character_errors, characters, blanks, frames = counts.tolist()
-        self.log("val/wer", word_errors / max(words, 1), prog_bar=True)
-        self.log("val/cer", character_errors / max(characters, 1), prog_bar=True)
-        self.log("val/blank_rate", blanks / max(frames, 1))
+        rates = {
+            "val/wer": word_errors / max(words, 1),
+            "val/cer": character_errors / max(characters, 1),
+            "val/blank_rate": blanks / max(frames, 1),
+        }
+        self.log_dict(rates, prog_bar=True, sync_dist=True)  # the same on every rank
         for reference, hypothesis in self.validation[:: max(1, len(self.validation) // 3)][:3]:
             rank_zero_info(f"  reference:  {reference}\n  hypothesis: {hypothesis}")
 

@@ -64,6 +64,8 @@ def iter_manifest(path: str | Path) -> Iterator[Utterance]:
                         )
                     seen.add(utterance.id)
                     yield utterance
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path}: no such manifest; prepare the corpus first") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot read this manifest: {error}") from error
     if not seen:
