@@ -8,19 +8,19 @@ loop runs over the same batches, already in memory, so that both meet the same m
 
 import argparse
 import logging
-import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from bare import BareLoop, BareModel
+from clocks import clocks
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger
 from synthetic import write_noise_corpus
@@ -38,20 +38,22 @@ from asr.training import CtcModule, Meter
 
 @dataclass(frozen=True)
 class Epoch:
-    """Seconds of audio in an epoch, and the seconds that each part of it took."""
+    """Seconds of audio in an epoch, and the seconds that each part of it took.
+
+    ``training`` and ``bare`` are (2,), by the wall's clock and of CPU time.
+    """
 
     audio: float
-    training: float
+    training: np.ndarray
+    bare: np.ndarray
     waiting: float
-    bare: float
 
 
 class Comparison(lightning.Callback):
     """Times every epoch of the trainer from its first step's end on, then the bare loop on it."""
 
-    def __init__(self, bare: BareLoop, clock: Callable[[], float]) -> None:
+    def __init__(self, bare: BareLoop) -> None:
         self.bare = bare
-        self.clock = clock
         self.epochs: list[Epoch] = []
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -62,33 +64,28 @@ class Comparison(lightning.Callback):
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, idx: int) -> None:
         """Take the time since the last batch as waiting for data, as the training's log does."""
         if idx > 0:
-            self.waiting += self.clock() - self.last
+            self.waiting += time.perf_counter() - self.last
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, idx: int
     ) -> None:
         """Keep the batch for the bare loop."""
         self.batches.append(batch)
-        self.last = self.clock()
+        self.last = time.perf_counter()
         if idx == 0:
-            self.start = self._now()
+            self.start = clocks()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the account, and run the bare loop over all batches but the first."""
-        training = self._now() - self.start
+        training = clocks() - self.start
         batches = self.batches[1:]
-        start = self._now()
+        start = clocks()
         for batch in batches:
             self.bare.step(batch)
-        bare = self._now() - start
+        bare = clocks() - start
         frames = sum(int(batch.feature_lengths.sum()) for batch in batches)
         audio = frames * pl_module.model.features_config.frame_seconds
-        self.epochs.append(Epoch(audio, training, self.waiting, bare))
-
-    def _now(self) -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()  # all work given to the device is done
-        return self.clock()
+        self.epochs.append(Epoch(audio, training, bare, self.waiting))
 
 
 def compare(manifest: Path, folder: Path, workers: int, cache: bool, options: Any) -> list[Epoch]:
@@ -122,8 +119,7 @@ def compare(manifest: Path, folder: Path, workers: int, cache: bool, options: An
     model = BareModel(features.n_features, encoder, len(data.tokenizer))
     model.to(trainer.strategy.root_device)
     loop = BareLoop(model, encoder.subsampling, bf16=options.precision == "bf16-mixed")
-    clock = time.process_time if options.cpu_time else time.perf_counter
-    comparison = Comparison(loop, clock)
+    comparison = Comparison(loop)
     trainer.callbacks += [Meter(), EMAWeightAveraging(decay=0.999), comparison]
     trainer.fit(module, data)
     return comparison.epochs[1:]
@@ -147,6 +143,18 @@ def part_of(manifest: Path, folder: Path, seconds: float) -> Path:
     return folder / "part.jsonl"
 
 
+def row(epochs: list[Epoch], workers: int, cache: bool) -> str:
+    """Return the medians over the epochs as a row of the table."""
+    training = np.median([epoch.audio / epoch.training[0] for epoch in epochs])
+    bare = np.median([epoch.audio / epoch.bare[0] for epoch in epochs])
+    share, cpu_share = np.median([epoch.bare / epoch.training for epoch in epochs], axis=0)
+    waiting = np.median([epoch.waiting / epoch.training[0] for epoch in epochs])
+    return (
+        f"| {workers} | {'on' if cache else 'off'} | {training:.0f}x | {bare:.0f}x "
+        f"| {share:.0%} | {cpu_share:.0%} | {waiting:.1%} |"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -159,17 +167,12 @@ def main() -> None:
     parser.add_argument("--batch-seconds", type=float, default=60.0)
     parser.add_argument("--steps", type=int, default=20, help="of one epoch, about")
     parser.add_argument("--repetitions", type=int, default=5, help="epochs measured")
-    parser.add_argument(
-        "--cpu-time",
-        action="store_true",
-        help="count CPU seconds of the trainer's process, for a machine that does other work too",
-    )
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {options.precision}")
-    print("| workers | cache | training | bare loop | share | waiting for data |")
-    print("|---|---|---|---|---|---|")
+    print("| workers | cache | training | bare loop | share | of CPU time | waiting for data |")
+    print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder, seconds = Path(name), options.steps * options.batch_seconds
         if options.manifest:
@@ -178,15 +181,7 @@ def main() -> None:
             manifest = write_noise_corpus(folder, seconds)
         for cache, workers in product((False, True), options.workers):
             epochs = compare(manifest, folder, workers, cache, options)
-            training = statistics.median(e.audio / e.training for e in epochs)
-            bare = statistics.median(e.audio / e.bare for e in epochs)
-            share = statistics.median(e.bare / e.training for e in epochs)
-            waiting = statistics.median(e.waiting / e.training for e in epochs)
-            print(
-                f"| {workers} | {'on' if cache else 'off'} | {training:.0f}x | {bare:.0f}x "
-                f"| {share:.0%} | {waiting:.1%} |",
-                flush=True,
-            )
+            print(row(epochs, workers, cache), flush=True)
 
 
 if __name__ == "__main__":

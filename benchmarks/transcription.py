@@ -8,17 +8,17 @@ takes to start.
 """
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from bare import BareModel
+from clocks import clocks
 from synthetic import write_noise_corpus
 from torch import Tensor
 
@@ -32,11 +32,11 @@ from asr.text import ENGLISH
 from asr.transcriber import Transcriber, Transcript
 
 
-def seconds_of(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return how long ``work`` takes."""
-    start = clock()
+def seconds_of(work: Callable[[], object]) -> np.ndarray:
+    """Return how long ``work`` takes, (2,): by the wall's clock and of CPU time."""
+    start = clocks()
     work()
-    return clock() - start
+    return clocks() - start
 
 
 def batches_of(transcriber: Transcriber, paths: list[Path]) -> list[Tensor]:
@@ -48,7 +48,7 @@ def batches_of(transcriber: Transcriber, paths: list[Path]) -> list[Tensor]:
     return batches
 
 
-def measure(paths: list[Path], model: Path, repetitions: int, cpu_time: bool) -> None:
+def measure(paths: list[Path], model: Path, repetitions: int) -> None:
     """Print speed end to end, speed of the bare model, and the share of one in the other."""
     transcriber = Transcriber.load(model)
     features, encoder = transcriber.model.features_config, transcriber.model.encoder_config
@@ -68,15 +68,13 @@ def measure(paths: list[Path], model: Path, repetitions: int, cpu_time: bool) ->
             log_probs = bare(batch)
         log_probs.cpu()
 
-    clock = time.process_time if cpu_time else time.perf_counter
-    pairs = [
-        (seconds_of(transcribe, clock), seconds_of(forward, clock)) for _ in range(repetitions)
-    ]
+    pairs = [(seconds_of(transcribe), seconds_of(forward)) for _ in range(repetitions)]
+    share, cpu_share = np.median([bare / ours for ours, bare in pairs], axis=0)
     print(f"{torch.get_num_threads()} threads on {transcriber.device}, torch {torch.__version__}")
     print(f"{len(paths)} recordings, {audio:.0f} s")
-    print(f"file to text  {audio / statistics.median(ours for ours, _ in pairs):6.0f} x real time")
-    print(f"bare forward  {audio / statistics.median(bare for _, bare in pairs):6.0f} x real time")
-    print(f"share         {statistics.median(bare / ours for ours, bare in pairs):6.0%}")
+    print(f"file to text  {audio / np.median([ours[0] for ours, _ in pairs]):6.0f} x real time")
+    print(f"bare forward  {audio / np.median([bare[0] for _, bare in pairs]):6.0f} x real time")
+    print(f"share         {share:6.0%}, of CPU time {cpu_share:.0%}")
 
 
 def measure_start(recording: Path, model: Path, repetitions: int) -> None:
@@ -87,8 +85,8 @@ def measure_start(recording: Path, model: Path, repetitions: int) -> None:
     ):
         command = [sys.executable, "-m", "asr", *arguments]
         run = partial(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
-        times = [seconds_of(run) for _ in range(repetitions)]
-        print(f"{name:<14}{statistics.median(times):6.2f} s, at best {min(times):.2f} s")
+        times = [seconds_of(run)[0] for _ in range(repetitions)]
+        print(f"{name:<14}{np.median(times):6.2f} s, at best {min(times):.2f} s")
 
 
 def untrained_model(path: Path, hidden_size: int, num_layers: int) -> Path:
@@ -108,11 +106,6 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, help="real speech; noise if not given")
     parser.add_argument("--seconds", type=float, default=600, help="of audio, about")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument(
-        "--cpu-time",
-        action="store_true",
-        help="count CPU seconds of the process, for a machine that does other work too",
-    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -125,7 +118,7 @@ def main() -> None:
         model = options.model or untrained_model(
             folder / "untrained.asr", options.hidden_size, options.num_layers
         )
-        measure(paths, model, options.repetitions, options.cpu_time)
+        measure(paths, model, options.repetitions)
         measure_start(paths[0], model, options.repetitions)
 
 

@@ -68,7 +68,7 @@ def test_bad_line_is_named(tmp_path: Path, line: object, message: str) -> None:
 
 
 def test_missing_empty_or_no_text(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="cannot read"):
+    with pytest.raises(ManifestError, match="no such manifest"):
         read_manifest(tmp_path / "none.jsonl")
     with pytest.raises(ManifestError, match="cannot read"):
         read_manifest(tmp_path)
