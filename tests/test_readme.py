@@ -67,7 +67,7 @@ def known_options(*command: str) -> set[str]:
 @pytest.mark.parametrize("line", COMMANDS)
 def test_options_exist(line):
     command = as_command(line)
-    start = 4 if command[:3] == ASR else 2
+    start = 2 if command[:3] != ASR else 5 if command[3] == "lm" else 4
     known = known_options(*command[:start])
     for option in (word for word in command[start:] if word.startswith("-")):
         assert option in known, option
