@@ -75,13 +75,10 @@ def test_padding_and_batch_mates_change_nothing(lengths: list[int], seed: int) -
     for row, length, result in zip(log_probs, lengths, together, strict=True):
         if length:
             alone = decode_one(row[:length])
-            assert result == [
-                Hypothesis(
-                    alone.text, alone.tokens, alone.timesteps, pytest.approx(alone.score, abs=1e-5)
-                )
-            ]
+            score = pytest.approx(alone.score, abs=1e-5)
+            assert result == [Hypothesis(alone.text, alone.tokens, alone.timesteps, score, score)]
         else:
-            assert result == [Hypothesis("", (), (), 0.0)]
+            assert result == [Hypothesis("", (), (), 0.0, 0.0)]
 
 
 def test_a_length_beyond_the_frames_is_refused() -> None:
@@ -115,7 +112,7 @@ def test_confidence_is_the_mean_posterior_of_the_peaks() -> None:
 
 def test_a_hypothesis_off_the_best_path_is_aligned_at_its_timesteps() -> None:
     log_probs = log_probs_of_path("AAAA", 0.7)
-    hypothesis = Hypothesis("B A", (3, 1, 2), (0, 1, 2), -9.0)
+    hypothesis = Hypothesis("B A", (3, 1, 2), (0, 1, 2), -9.0, -9.0)
     words = align_words(hypothesis, log_probs, TOKENIZER, 1.0)
     assert words == [
         Word("B", 0.0, 1.0, pytest.approx(0.1)),
@@ -143,4 +140,6 @@ def test_words_are_in_order_and_within_the_audio(seed: int, frames: int) -> None
 
 def test_a_timestep_outside_the_frames_is_refused() -> None:
     with pytest.raises(ValueError, match="outside"):
-        align_words(Hypothesis("A", (2,), (4,), 0.0), log_probs_of_path("----"), TOKENIZER, 0.04)
+        align_words(
+            Hypothesis("A", (2,), (4,), 0.0, 0.0), log_probs_of_path("----"), TOKENIZER, 0.04
+        )

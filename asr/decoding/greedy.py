@@ -46,4 +46,4 @@ class GreedyDecoder:
         timesteps = (starts != self.tokenizer.blank).nonzero().flatten()
         tokens = starts[timesteps].tolist()
         text = self.tokenizer.decode(tokens)
-        return Hypothesis(text, tuple(tokens), tuple(timesteps.tolist()), score)
+        return Hypothesis(text, tuple(tokens), tuple(timesteps.tolist()), score, score)

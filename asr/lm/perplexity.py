@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.errors import LanguageModelError, TextError
+from asr.errors import TextError
 from asr.lm.arpa import ArpaHead, read_arpa_head
+from asr.lm.word_model import WordModel, check_alphabet
 from asr.text import ENGLISH
 
 
@@ -51,11 +52,8 @@ def measure_perplexity(model: str | Path, sentences: Iterable[Sequence[str]]) ->
         TextError: there is no sentence.
     """
     head = read_arpa_head(model)
-    if not any(map(frozenset(ENGLISH).issuperset, head.words)):
-        raise LanguageModelError(
-            f"{model}: has no word in the alphabet {ENGLISH!r}; write its words in capital letters"
-        )
-    score = _word_scorer(head) if len(head.counts) == 1 else _kenlm_scorer(model, head)
+    check_alphabet(model, head.words, ENGLISH)
+    score = _word_scorer(head) if len(head.counts) == 1 else WordModel(model).score
     total = total_known = 0.0
     lines = words = unknown = 0
     for sentence in sentences:
@@ -80,28 +78,5 @@ def _word_scorer(head: ArpaHead) -> Scorer:
 
     def score(sentence: Sequence[str]) -> list[float]:
         return [head.words.get(word, unknown) for word in (*sentence, "</s>")]
-
-    return score
-
-
-def _kenlm_scorer(model: str | Path, head: ArpaHead) -> Scorer:
-    from flashlight.lib.text.decoder.kenlm import KenLM
-    from flashlight.lib.text.dictionary import Dictionary
-
-    words = ["<unk>", *(word for word in head.words if word != "<unk>")]
-    ids = {word: i for i, word in enumerate(words)}
-    try:
-        kenlm = KenLM(str(model), Dictionary(words))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise LanguageModelError(f"{model}: KenLM cannot read this model: {reason}") from error
-
-    def score(sentence: Sequence[str]) -> list[float]:
-        scores = []
-        state = kenlm.start(False)
-        for word in sentence:
-            state, log10_prob = kenlm.score(state, ids.get(word, 0))
-            scores.append(log10_prob)
-        return [*scores, kenlm.finish(state)[1]]
 
     return score

@@ -1,0 +1,121 @@
+"""Decoding over several processes: flashlight keeps Python's lock, so threads would not help."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asr.decoding.beam import BeamDecoder
+from asr.decoding.config import DecoderConfig
+from asr.decoding.hypothesis import Hypothesis
+from asr.errors import ConfigError
+from asr.lm.word_model import WordModel
+from asr.text import CharTokenizer
+
+CHUNK = 16  # utterances that a process decodes at a time
+
+_decoder: BeamDecoder  # of a worker process
+
+
+class DecoderPool:
+    """Processes that decode with one language model, each with its own copy.
+
+    Use it as a context manager.
+
+    Args:
+        alphabet: of the acoustic model.
+        language_model: ARPA file.
+        words: the lexicon; all words of the model if ``None``.
+        jobs: processes; one per processor if ``None``.
+        n_best: most hypotheses per utterance.
+    """
+
+    def __init__(
+        self,
+        alphabet: str,
+        language_model: str | Path,
+        words: Sequence[str] | None = None,
+        jobs: int | None = None,
+        n_best: int = 1,
+    ) -> None:
+        self._pool = ProcessPoolExecutor(
+            jobs or os.cpu_count() or 1,
+            multiprocessing.get_context("spawn"),  # forking beside torch's threads can hang
+            _start,
+            (alphabet, str(language_model), words, n_best),
+        )
+
+    def __enter__(self) -> "DecoderPool":
+        """Return the pool."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop the processes."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def decode(
+        self,
+        log_probs: Sequence[NDArray[np.float32]],
+        config: DecoderConfig,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[list[Hypothesis]]:
+        """Decode utterances.
+
+        Args:
+            log_probs: (frames, vocab) of each utterance.
+            config: weights and beam width.
+            on_progress: called with the number of utterances done, after each chunk.
+
+        Returns:
+            An n-best list per utterance.
+
+        Raises:
+            ConfigError: a process died, mostly for want of memory.
+        """
+        chunks: list[Future[list[list[Hypothesis]]]] = [
+            self._pool.submit(_decode, log_probs[i : i + CHUNK], config)
+            for i in range(0, len(log_probs), CHUNK)
+        ]
+        results: list[list[Hypothesis]] = []
+        try:
+            for chunk in chunks:
+                found = chunk.result()
+                results += found
+                if on_progress:
+                    on_progress(len(found))
+        except BrokenProcessPool as error:
+            raise ConfigError(
+                "a decoding process died, perhaps for want of memory; use fewer --jobs or a "
+                "smaller language model"
+            ) from error
+        return results
+
+
+def _start(alphabet: str, language_model: str, words: Sequence[str] | None, n_best: int) -> None:
+    global _decoder
+    torch.set_num_threads(1)
+    tokenizer = CharTokenizer(alphabet)
+    model = WordModel(language_model, alphabet)
+    _decoder = BeamDecoder(tokenizer, DecoderConfig("beam"), model, words=words, n_best=n_best)
+
+
+def _decode(
+    log_probs: Sequence[NDArray[np.float32]], config: DecoderConfig
+) -> list[list[Hypothesis]]:
+    decoder = _decoder.with_config(config)
+    return [
+        decoder.decode(torch.from_numpy(row)[None], torch.tensor([len(row)]))[0]
+        for row in log_probs
+    ]

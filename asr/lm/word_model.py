@@ -1,0 +1,89 @@
+"""A word n-gram model from an ARPA file, ready for queries through flashlight's KenLM."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from flashlight.lib.text.decoder.kenlm import KenLM
+from flashlight.lib.text.dictionary import Dictionary
+
+from asr.errors import LanguageModelError
+from asr.lm.arpa import read_arpa_head
+from asr.text import ENGLISH
+
+UNKNOWN = "<unk>"
+_MARKS = frozenset({UNKNOWN, "<s>", "</s>"})
+
+
+class WordModel:
+    """An n-gram model over words.
+
+    Args:
+        path: ARPA file of order 2 to 6, compressed if its name ends in .gz.
+        alphabet: characters of the recogniser; at least one word must consist of them.
+
+    Attributes:
+        words: base-10 logarithm of each word's probability without context, in the order of ids;
+            ``<unk>`` has the id 0. ``<s>`` and ``</s>`` are not among them.
+        ids: id of each word.
+        kenlm: the model itself; its scores are base-10 logarithms.
+
+    Raises:
+        LanguageModelError: the file cannot be read, is no ARPA file of these orders, or no word
+            of it can be written in the alphabet.
+    """
+
+    def __init__(self, path: str | Path, alphabet: str = ENGLISH) -> None:
+        head = read_arpa_head(path)
+        check_alphabet(path, head.words, alphabet)
+        if len(head.counts) == 1:
+            raise LanguageModelError(f"{path}: holds single words only; give a model of order 2-6")
+        unknown = head.words.get(UNKNOWN, -100.0)  # as KenLM has it
+        self.words = {UNKNOWN: unknown} | {
+            word: log10 for word, log10 in head.words.items() if word not in _MARKS
+        }
+        self.ids = {word: i for i, word in enumerate(self.words)}
+        try:
+            with _quiet_stderr():
+                self.kenlm = KenLM(str(path), Dictionary(list(self.words)))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise LanguageModelError(f"{path}: KenLM cannot read this model: {reason}") from error
+
+    def score(self, sentence: Sequence[str]) -> list[float]:
+        """Return the base-10 log-probability of each word, and then of the sentence's end."""
+        scores = []
+        state = self.kenlm.start(False)
+        for word in sentence:
+            state, log10_prob = self.kenlm.score(state, self.ids.get(word, 0))
+            scores.append(log10_prob)
+        return [*scores, self.kenlm.finish(state)[1]]
+
+
+def check_alphabet(path: str | Path, words: dict[str, float], alphabet: str) -> None:
+    """Refuse a model none of whose words can be written in the alphabet, say for their case.
+
+    Raises:
+        LanguageModelError: it is such a model.
+    """
+    if not any(map(frozenset(alphabet).issuperset, words)):
+        raise LanguageModelError(
+            f"{path}: has no word in the alphabet {alphabet!r}; write its words in these characters"
+        )
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep KenLM's loading bar, which cannot be switched off, from the terminal."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
