@@ -1,11 +1,12 @@
 """The model bundle: a trained model as one self-describing file.
 
-``NAME.asr`` is an uncompressed zip archive of three members, each with its checksum:
+``NAME.asr`` is an uncompressed zip archive whose members each have a checksum:
 
 - ``bundle.json``: ``format_version``, ``alphabet`` and the settings of front end, encoder and
   decoder;
 - ``weights.safetensors``: the weights, in half or single precision;
-- ``MODEL_CARD.md``: what the model was trained on, under which licences, and how well it does.
+- ``MODEL_CARD.md``: what the model was trained on, under which licences, and how well it does;
+- ``lm.arpa.gz``, if the model has a language model: its n-grams.
 
 Nothing in it is ever unpickled, so a bundle from a stranger cannot run code.
 """
@@ -14,10 +15,12 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import safetensors.torch
@@ -34,6 +37,7 @@ from asr.models.encoder import EncoderConfig
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, CARD = MEMBERS = ("bundle.json", "weights.safetensors", "MODEL_CARD.md")
+LANGUAGE_MODEL = "lm.arpa.gz"
 SETTINGS = ("alphabet", "features", "encoder", "decoder")
 
 Config = TypeVar("Config", FeatureConfig, EncoderConfig, DecoderConfig)
@@ -48,12 +52,25 @@ class Bundle:
         decoder: settings of the decoder.
         card: model card, Markdown.
         path: the file it came from.
+        language_model: the n-grams, a compressed ARPA file; ``None`` if the model has none.
     """
 
     model: CtcModel
     decoder: DecoderConfig
     card: str
     path: Path
+    language_model: bytes | None = None
+
+    @contextmanager
+    def language_model_file(self) -> Iterator[Path | None]:
+        """Lay the language model down as a file, as long as the context lasts."""
+        if self.language_model is None:
+            yield None
+            return
+        with TemporaryDirectory(prefix="asr-") as folder:
+            path = Path(folder) / LANGUAGE_MODEL
+            path.write_bytes(self.language_model)
+            yield path
 
 
 def packaged_model() -> Path:
@@ -69,7 +86,13 @@ def packaged_model() -> Path:
 
 
 def save_bundle(
-    path: str | Path, model: CtcModel, decoder: DecoderConfig, card: str, *, half: bool = True
+    path: str | Path,
+    model: CtcModel,
+    decoder: DecoderConfig,
+    card: str,
+    *,
+    language_model: bytes | None = None,
+    half: bool = True,
 ) -> None:
     """Write a model bundle, whole or not at all. The same model gives the same bytes.
 
@@ -78,6 +101,7 @@ def save_bundle(
         model: the acoustic model.
         decoder: settings of the decoder.
         card: model card, Markdown.
+        language_model: a compressed ARPA file.
         half: round the weights to half precision, which halves the file.
 
     Raises:
@@ -96,6 +120,8 @@ def save_bundle(
         WEIGHTS: safetensors.torch.save(_stored_weights(model, half, path)),
         CARD: card.encode(),
     }
+    if language_model is not None:
+        members[LANGUAGE_MODEL] = language_model
     try:
         with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
             for name, content in members.items():
@@ -122,7 +148,8 @@ def load_bundle(path: str | Path) -> Bundle:
     except (SafetensorError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: {error}; make or fetch the model again") from error
     load_weights(model, tensors, path)
-    return Bundle(model, _config(DecoderConfig, settings["decoder"], path), card, path)
+    decoder = _config(DecoderConfig, settings["decoder"], path)
+    return Bundle(model, decoder, card, path, members.get(LANGUAGE_MODEL))
 
 
 def build_model(settings: Mapping[str, Any], path: Path) -> CtcModel:
@@ -190,7 +217,8 @@ def _check_finite(name: str, tensor: Tensor, path: str | Path) -> None:
 def _read_members(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return {name: archive.read(name) for name in MEMBERS}
+            extra = {LANGUAGE_MODEL} & set(archive.namelist())
+            return {name: archive.read(name) for name in (*MEMBERS, *extra)}
     except FileNotFoundError as error:
         raise BundleError(f"{path}: no such model; give the path of an .asr file") from error
     except OSError as error:

@@ -2,22 +2,28 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.audio import load_audio
 from asr.bundle import load_bundle, packaged_model
 from asr.decoding.alignment import Word, align_words
+from asr.decoding.build import build_decoder
+from asr.decoding.calibration import Calibration
 from asr.decoding.greedy import GreedyDecoder
-from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.hypothesis import Decoder, Hypothesis
 from asr.errors import AsrError, ConfigError
+from asr.lm.lexicon import read_lexicon
+from asr.lm.word_model import WordModel
 from asr.models.ctc import CtcModel
 from asr.segmentation import split_at_pauses
 
@@ -59,6 +65,12 @@ class Transcript:
         """The words of all segments."""
         return tuple(word for segment in self.segments for word in segment.words)
 
+    @property
+    def confidence(self) -> float:
+        """The share of words that is expected to be right, 0..1; 1 if there are none."""
+        words = self.words
+        return sum(word.confidence for word in words) / len(words) if words else 1.0
+
 
 @dataclass
 class _File:
@@ -98,28 +110,68 @@ class Transcriber:
     Args:
         model: the acoustic model.
         device: where it runs.
+        decoder: finds the text in its log-probabilities; greedy if ``None``.
+        calibration: of the words' confidences.
     """
 
-    def __init__(self, model: CtcModel, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: CtcModel,
+        device: torch.device,
+        decoder: Decoder | None = None,
+        calibration: Calibration = Calibration(),  # noqa: B008 (frozen)
+    ) -> None:
         self.model = model.to(device).eval()
         self.device = device
-        self.decoder = GreedyDecoder(model.tokenizer)
+        self.decoder = decoder or GreedyDecoder(model.tokenizer)
+        self.calibration = calibration
         self.sample_rate = model.features_config.sample_rate
 
     @classmethod
-    def load(cls, model: str | Path | None = None, device: str | None = None) -> "Transcriber":
+    def load(
+        cls,
+        model: str | Path | None = None,
+        device: str | None = None,
+        *,
+        language_model: str | Path | None = None,
+        lexicon: str | Path | None = None,
+        hotwords: Sequence[str] = (),
+        **settings: Any,
+    ) -> "Transcriber":
         """Load a model bundle.
 
         Args:
-            model: path of the bundle; the packaged model if ``None``.
+            model: path of the bundle; the packaged one if ``None``.
             device: ``cpu``, ``cuda``, ``cuda:1`` …; a GPU if there is one, if ``None``.
+            language_model: ARPA file to decode with; that of the bundle if ``None``.
+            lexicon: file of the words to use, one a line; all of the language model if ``None``.
+            hotwords: words and phrases to favour.
+            settings: of :class:`~asr.decoding.config.DecoderConfig`, such as ``method="greedy"``
+                or ``beam_width=50``; those of the bundle where not given, but whoever gives a
+                language model, a lexicon or hotwords wants a beam.
 
         Raises:
             BundleError: the model cannot be loaded.
-            ConfigError: the device does not exist.
+            ConfigError: the device does not exist; decoder settings contradict each other.
+            LanguageModelError: the language model or lexicon cannot be used.
         """
         chosen = choose_device(device)
-        return cls(load_bundle(model or packaged_model()).model, chosen)
+        bundle = load_bundle(model or packaged_model())
+        if language_model or lexicon or hotwords:
+            settings.setdefault("method", "beam")
+        config = replace(bundle.decoder, **settings)
+        if config.method == "greedy" and (language_model or lexicon or hotwords):
+            raise ConfigError("greedy decoding takes no language model, lexicon or hotwords")
+        tokenizer = bundle.model.tokenizer
+        words = read_lexicon(lexicon) if lexicon else None
+        with bundle.language_model_file() as packed:
+            path = language_model or packed
+            ngrams = None
+            if path and config.method == "beam":
+                ngrams = WordModel(path, tokenizer.alphabet)
+            decoder = build_decoder(tokenizer, config, ngrams, words=words, hotwords=hotwords)
+        calibration = Calibration(config.confidence_scale, config.confidence_offset)
+        return cls(bundle.model, chosen, decoder, calibration)
 
     def transcribe(self, path: str | Path) -> Transcript:
         """Transcribe one recording; ``-`` reads standard input.
@@ -228,8 +280,45 @@ class Transcriber:
             if on_progress:
                 on_progress(sum(piece.seconds for piece in batch))
 
+    def log_probs_of(
+        self,
+        paths: Iterable[str | Path],
+        batch_seconds: float = BATCH_SECONDS,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> list[NDArray[np.float32] | AsrError]:
+        """Return the (frames, vocab) log-probabilities of whole recordings, not cut at pauses.
+
+        Args:
+            paths: the recordings.
+            batch_seconds: most audio in a batch, padding included.
+            on_progress: called with the seconds of audio done, after each batch.
+
+        Returns:
+            One array per path, or the error that kept the recording from being read.
+
+        Raises:
+            ConfigError: ``batch_seconds`` is too much for the GPU's memory.
+        """
+        results: list[NDArray[np.float32] | AsrError] = []
+        places: dict[int, int] = {}
+        pieces = []
+        for file, waveform in self._read(paths):
+            if file.error:
+                results.append(file.error)
+                continue
+            pieces.append(_Piece(file, waveform, 0.0, file.duration))
+            places[id(pieces[-1])] = len(results)
+            results.append(np.zeros((0, len(self.model.tokenizer)), np.float32))
+        for batch in _batches(pieces, batch_seconds):
+            log_probs, frames = self._log_probs(batch, batch_seconds)
+            for piece, row, count in zip(batch, log_probs, frames, strict=True):
+                results[places[id(piece)]] = row[:count].numpy().copy()
+            if on_progress:
+                on_progress(sum(piece.seconds for piece in batch))
+        return results
+
     @torch.inference_mode()
-    def _words(self, batch: list[_Piece], batch_seconds: float) -> list[tuple[Word, ...]]:
+    def _log_probs(self, batch: list[_Piece], batch_seconds: float) -> tuple[Tensor, Tensor]:
         waveforms = [torch.from_numpy(piece.waveform) for piece in batch]
         padded = pad_sequence(waveforms, batch_first=True).to(self.device)
         lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
@@ -241,7 +330,10 @@ class Transcriber:
                 "lower --batch-seconds"
             ) from error
         # Few values a frame: cheaper to fetch at once than to ask for one by one.
-        log_probs, frames = log_probs.cpu(), frames.cpu()
+        return log_probs.cpu(), frames.cpu()
+
+    def _words(self, batch: list[_Piece], batch_seconds: float) -> list[tuple[Word, ...]]:
+        log_probs, frames = self._log_probs(batch, batch_seconds)
         n_best = self.decoder.decode(log_probs, frames)
         return [
             self._align(piece, hypotheses[0], row[:count])
@@ -254,7 +346,10 @@ class Transcriber:
         return tuple(
             # The last frame may reach beyond the audio.
             replace(
-                word, start=piece.start + word.start, end=min(piece.start + word.end, piece.end)
+                word,
+                start=piece.start + word.start,
+                end=min(piece.start + word.end, piece.end),
+                confidence=self.calibration(word.confidence),
             )
             for word in words
         )

@@ -81,7 +81,7 @@ def test_jsonl_holds_words_with_times(model: Path, folder: Path, transcriber: Tr
     result = run("transcribe", folder, "--model", model, "--format", "jsonl")
     first, second = map(json.loads, result.stdout.splitlines())
     transcript = transcriber.transcribe(folder / "a.wav")
-    assert list(first) == ["path", "duration", "text", "words"]
+    assert list(first) == ["path", "duration", "text", "segments", "words"]
     assert first["path"] == str(folder / "a.wav")
     assert (first["duration"], second["duration"]) == (2.0, 3.0)
     assert first["text"] == transcript.text
@@ -133,6 +133,40 @@ def test_output_files_mirror_the_folder(
     content = (output / f"a.{format}").read_text(encoding="utf-8")
     text = transcriber.transcribe(folder / "a.wav").text
     assert content == f"{text}\n" if format == "txt" else json.loads(content)["text"] == text
+
+
+def test_all_formats_at_once(model: Path, folder: Path) -> None:
+    output = folder.parent / "out"
+    arguments = ("--output-dir", output, "--format", "all", "--words-per-line", "2")
+    result = run("transcribe", folder / "a.wav", "--model", model, *arguments)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert sorted(path.name for path in output.iterdir()) == sorted(
+        ["a.txt", "a.json", "a.jsonl", "a.srt", "a.vtt", "a.tsv", "a.ctm", "a.TextGrid"]
+    )
+    cues = (output / "a.srt").read_text(encoding="utf-8").strip().split("\n\n")
+    lines = [line for cue in cues for line in cue.split("\n")[2:]]
+    assert " ".join(lines) == (output / "a.txt").read_text(encoding="utf-8").strip()
+    assert all(len(line.split()) <= 2 for line in lines)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--format", "srt"], "of several recordings"),
+        (["--format", "all"], "needs an --output-dir"),
+    ],
+)
+def test_one_stream_cannot_hold_every_format(
+    model: Path, folder: Path, arguments: list[str], message: str
+) -> None:
+    result = run("transcribe", folder, "--model", model, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_colour_is_for_terminals_alone(model: Path, folder: Path) -> None:
+    plain = run("transcribe", folder, "--model", model)
+    assert run("transcribe", folder, "--model", model, "--color").stdout == plain.stdout
 
 
 class Terminal(io.StringIO):

@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asr.cli.messages import audio_progress, print_error
-from asr.cli.options import BATCH_SECONDS, BatchSeconds, Device, Json, Model
+from asr.cli.options import (
+    BATCH_SECONDS,
+    BatchSeconds,
+    BeamWidth,
+    Device,
+    Hotwords,
+    HotwordScore,
+    Json,
+    LanguageModel,
+    Lexicon,
+    LmWeight,
+    Method,
+    Model,
+    WordScore,
+    load_transcriber,
+)
 from asr.errors import AsrError, ManifestError
 
 if TYPE_CHECKING:
@@ -31,6 +46,14 @@ def evaluate(
     as_json: Json = False,
     device: Device = None,
     batch_seconds: BatchSeconds = BATCH_SECONDS,
+    decoder: Method = None,
+    lm: LanguageModel = None,
+    lexicon: Lexicon = None,
+    lm_weight: LmWeight = None,
+    word_score: WordScore = None,
+    beam_width: BeamWidth = None,
+    hotwords: Hotwords = None,
+    hotword_score: HotwordScore = None,
 ) -> None:
     """Transcribe a manifest and measure word and character error rates.
 
@@ -51,9 +74,18 @@ def evaluate(
     if hypotheses:
         texts = _read_hypotheses(hypotheses, utterances)
     else:
-        from asr.transcriber import Transcriber
-
-        transcriber = Transcriber.load(model, device)
+        transcriber = load_transcriber(
+            model,
+            device,
+            language_model=lm,
+            lexicon=lexicon,
+            hotwords=hotwords,
+            method=decoder,
+            lm_weight=lm_weight,
+            word_score=word_score,
+            beam_width=beam_width,
+            hotword_score=hotword_score,
+        )
         start = time.perf_counter()
         texts, failures = _transcribe(transcriber, utterances, batch_seconds)
         seconds = time.perf_counter() - start

@@ -9,16 +9,20 @@ import typer
 from typer.core import TyperGroup
 
 from asr import __version__
+from asr.cli.calibrate import calibrate
 from asr.cli.check import check
 from asr.cli.compare import compare
 from asr.cli.evaluate import evaluate
 from asr.cli.export import export
 from asr.cli.info import info
+from asr.cli.inspect import inspect
 from asr.cli.lm import app as lm
 from asr.cli.messages import print_error, print_warning
+from asr.cli.plot import plot
 from asr.cli.prepare import prepare
 from asr.cli.score import score
 from asr.cli.transcribe import transcribe
+from asr.cli.tune import tune
 from asr.errors import AsrError, AudioWarning
 
 
@@ -70,6 +74,19 @@ def main(
     """Speech to text, and the tools to train and measure it."""
 
 
-for command in (transcribe, info, prepare, check, evaluate, score, compare, export):
+for command in (
+    transcribe,
+    info,
+    prepare,
+    check,
+    evaluate,
+    score,
+    compare,
+    export,
+    calibrate,
+    inspect,
+    plot,
+):
     app.command()(command)
+lm.command()(tune)
 app.add_typer(lm, name="lm")

@@ -1,9 +1,12 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from asr.transcriber import Transcriber
 
 BATCH_SECONDS = 120.0  # as in asr.transcriber, which is slow to import
 
@@ -18,3 +21,79 @@ BatchSeconds = Annotated[
     float, typer.Option(min=1, help="Most audio in a batch, padding included, in seconds.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+Method = Annotated[
+    Literal["greedy", "beam"] | None,
+    typer.Option(
+        "--decoder",
+        help="greedy is fastest; beam uses the language model. As stored with the model if not"
+        " given.",
+        show_default=False,
+    ),
+]
+LanguageModel = Annotated[
+    Path | None,
+    typer.Option("--lm", help="ARPA file, plain or .gz; the model's own if not given."),
+]
+Lexicon = Annotated[
+    Path | None,
+    typer.Option(help="Words to use, one a line; all of the language model if not given."),
+]
+LmWeight = Annotated[
+    float | None, typer.Option(help="Weight of the language model.", show_default=False)
+]
+WordScore = Annotated[
+    float | None,
+    typer.Option(help="Added for each word; higher for more words.", show_default=False),
+]
+BeamWidth = Annotated[
+    int | None, typer.Option(min=1, help="Prefixes kept while searching.", show_default=False)
+]
+Hotwords = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORDS|@FILE",
+        help='Words and phrases to favour: "Avonlea,Marilla", or @ and a file, one a line.',
+    ),
+]
+HotwordScore = Annotated[
+    float | None, typer.Option(help="How much hotwords are favoured.", show_default=False)
+]
+
+
+def load_transcriber(
+    model: Path | None,
+    device: str | None,
+    *,
+    language_model: Path | None,
+    lexicon: Path | None,
+    hotwords: str | None,
+    **settings: Any,
+) -> "Transcriber":
+    """Load a model with the decoder settings that were given; ``None`` stands for the model's."""
+    from asr.transcriber import Transcriber
+
+    return Transcriber.load(
+        model,
+        device,
+        language_model=language_model,
+        lexicon=lexicon,
+        hotwords=_hotwords(hotwords),
+        **{name: value for name, value in settings.items() if value is not None},
+    )
+
+
+def _hotwords(value: str | None) -> list[str]:
+    """Return the phrases of ``A,B`` or, one a line, of ``@FILE``."""
+    from asr.errors import ConfigError
+
+    if value is None:
+        return []
+    if value.startswith("@"):
+        try:
+            phrases = Path(value[1:]).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{value[1:]}: cannot read these hotwords: {error}") from error
+    else:
+        phrases = value.split(",")
+    return [phrase for phrase in phrases if phrase.strip()]

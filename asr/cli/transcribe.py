@@ -1,21 +1,36 @@
 """``asr transcribe``: recordings to text."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from asr.cli.messages import audio_progress, print_error
-from asr.cli.options import BATCH_SECONDS, BatchSeconds, Device, Model
+from asr.cli.options import (
+    BATCH_SECONDS,
+    BatchSeconds,
+    BeamWidth,
+    Device,
+    Hotwords,
+    HotwordScore,
+    LanguageModel,
+    Lexicon,
+    LmWeight,
+    Method,
+    Model,
+    WordScore,
+    load_transcriber,
+)
 from asr.errors import AsrError, AudioError, ConfigError
+from asr.formats.registry import FORMATS, JOINABLE, Format, renderers, suffix
 
 if TYPE_CHECKING:
     from asr.transcriber import Transcript
 
-Format = Literal["txt", "json", "jsonl"]
+Render = Callable[["Transcript"], str]
 
 
 @dataclass(frozen=True)
@@ -35,27 +50,59 @@ def transcribe(
     ],
     model: Model = None,
     format: Annotated[
-        Format,
-        typer.Option(help="Text; a JSON array; or one JSON object a line, as each is ready."),
+        Literal[Format, "all"],
+        typer.Option(help="Text, data, subtitles or annotation; all of them into --output-dir."),
     ] = "txt",
+    words_per_line: Annotated[
+        int | None,
+        typer.Option(min=1, help="Subtitles of one line at a time and so many words at most."),
+    ] = None,
+    color: Annotated[
+        bool, typer.Option("--color", help="On a terminal, colour words of low confidence.")
+    ] = False,
     output_dir: Annotated[
         Path | None,
         typer.Option(help="Write one file per recording here instead of printing."),
     ] = None,
     device: Device = None,
     batch_seconds: BatchSeconds = BATCH_SECONDS,
+    decoder: Method = None,
+    lm: LanguageModel = None,
+    lexicon: Lexicon = None,
+    lm_weight: LmWeight = None,
+    word_score: WordScore = None,
+    beam_width: BeamWidth = None,
+    hotwords: Hotwords = None,
+    hotword_score: HotwordScore = None,
 ) -> None:
     """Transcribe recordings.
 
     Prints one line of text per recording, after its path and a tab if there are several.
     Exit code 1 if a recording failed; the others are still done.
     """
+    if format == "all" and not output_dir:
+        raise typer.BadParameter("--format all needs an --output-dir")
     recordings, failures = _find(inputs)
+    if len(recordings) > 1 and not output_dir and format not in (*JOINABLE, "json"):
+        raise typer.BadParameter(f"--format {format} of several recordings needs an --output-dir")
+    formats: tuple[Format, ...] = FORMATS if format == "all" else (format,)
     if output_dir:
-        _check_names(recordings, output_dir, format)
-    from asr.transcriber import Transcriber
+        _check_names(recordings, output_dir, formats)
+    from asr.formats.cues import CueRules
 
-    transcriber = Transcriber.load(model, device)
+    render = renderers(CueRules(words_per_line=words_per_line))
+    transcriber = load_transcriber(
+        model,
+        device,
+        language_model=lm,
+        lexicon=lexicon,
+        hotwords=hotwords,
+        method=decoder,
+        lm_weight=lm_weight,
+        word_score=word_score,
+        beam_width=beam_width,
+        hotword_score=hotword_score,
+    )
     paths = [recording.path for recording in recordings]
     streams = len(recordings) > 1 and not output_dir and format != "json"
     finished: list[Transcript] = []
@@ -66,17 +113,18 @@ def transcribe(
                 failures += 1
                 print_error(result)
             elif output_dir:
-                _write(result, format, _output_path(recording, output_dir, format))
+                _write(result, _output_paths(recording, output_dir, formats), render)
             elif streams:
-                prefix = f"{result.path}\t" if format == "txt" else ""
-                print(prefix + _render(result, format), flush=True)
+                _print(result, formats[0], render, color, named=True)
             else:
                 finished.append(result)
     if format == "json" and not output_dir:
-        print(json.dumps([_to_json(result) for result in finished], ensure_ascii=False, indent=2))
+        from asr.formats.plain import to_dict
+
+        print(json.dumps([to_dict(result) for result in finished], ensure_ascii=False, indent=2))
     else:
         for result in finished:
-            print(_render(result, format))
+            _print(result, formats[0], render, color, named=False)
     if failures:
         raise typer.Exit(1)
 
@@ -109,47 +157,53 @@ def _walk(folder: Path) -> Iterator[_Recording]:
             yield _Recording(str(path), path.relative_to(folder).with_suffix(""))
 
 
-def _output_path(recording: _Recording, output_dir: Path, format: Format) -> Path:
-    return output_dir / f"{recording.name}.{format}"
+def _output_paths(
+    recording: _Recording, output_dir: Path, formats: Iterable[Format]
+) -> dict[Format, Path]:
+    return {format: output_dir / f"{recording.name}{suffix(format)}" for format in formats}
 
 
-def _check_names(recordings: Iterable[_Recording], output_dir: Path, format: Format) -> None:
+def _check_names(
+    recordings: Iterable[_Recording], output_dir: Path, formats: Iterable[Format]
+) -> None:
     taken: dict[Path, str] = {}
     for recording in recordings:
-        path = _output_path(recording, output_dir, format)
-        if path in taken:
-            raise ConfigError(
-                f"{path}: would hold both {taken[path]} and {recording.path}; "
-                "transcribe them into different folders"
-            )
-        taken[path] = recording.path
+        for path in _output_paths(recording, output_dir, formats).values():
+            if path in taken:
+                raise ConfigError(
+                    f"{path}: would hold both {taken[path]} and {recording.path}; "
+                    "transcribe them into different folders"
+                )
+            taken[path] = recording.path
 
 
-def _write(transcript: "Transcript", format: Format, path: Path) -> None:
+def _write(
+    transcript: "Transcript", paths: dict[Format, Path], render: dict[Format, Render]
+) -> None:
     from asr.atomic import whole_file
 
-    with whole_file(path) as partial:
-        content = _render(transcript, format) + "\n"
-        partial.write_bytes(content.encode("utf-8", errors="backslashreplace"))
+    for format, path in paths.items():
+        content = render[format](transcript)
+        with whole_file(path) as partial:
+            partial.write_bytes(content.encode("utf-8", errors="backslashreplace"))
 
 
-def _render(transcript: "Transcript", format: Format) -> str:
-    if format == "txt":
-        return transcript.text
-    indent = 2 if format == "json" else None
-    return json.dumps(_to_json(transcript), ensure_ascii=False, indent=indent)
+def _print(
+    transcript: "Transcript",
+    format: Format,
+    render: dict[Format, Render],
+    color: bool,
+    *,
+    named: bool,
+) -> None:
+    """Print a transcript; a text after its path and a tab if ``named``."""
+    prefix = f"{transcript.path}\t" if named and format == "txt" else ""
+    if color and format == "txt":
+        from rich.console import Console
 
+        from asr.formats.terminal import coloured
 
-def _to_json(transcript: "Transcript") -> dict[str, Any]:
-    return {
-        "path": transcript.path,
-        "duration": round(transcript.duration, 3),
-        "text": transcript.text,
-        "words": [
-            {
-                name: round(value, 3) if isinstance(value, float) else value
-                for name, value in asdict(word).items()
-            }
-            for word in transcript.words
-        ],
-    }
+        print(prefix, end="")
+        Console().print(coloured(transcript), soft_wrap=True)
+    else:
+        print(prefix + render[format](transcript), end="", flush=True)

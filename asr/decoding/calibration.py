@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 from asr.errors import ConfigError
 
@@ -99,6 +100,15 @@ def reliability(
     ]
     gaps = sum(b.words * abs(b.confidence - b.accuracy) for b in found)
     return found, gaps / len(c)
+
+
+def right_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[bool]:
+    """Return, for each word of a hypothesis, whether the best alignment has it right."""
+    right = [False] * len(hypothesis)
+    for block in Levenshtein.opcodes(reference, hypothesis):
+        if block.tag == "equal":
+            right[block.dest_start : block.dest_end] = [True] * (block.dest_end - block.dest_start)
+    return right
 
 
 def _log_odds(confidence: float | Sequence[float]) -> np.ndarray:

@@ -1,0 +1,59 @@
+"""Word error rate over language model weight and word score."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from asr.decoding.config import DecoderConfig
+from asr.decoding.tuning import Trial
+
+
+def draw_wer_surface(trials: Sequence[Trial], chosen: DecoderConfig, title: str) -> Figure:
+    """Draw the trials that differ in weight and word score alone, 1200 x 900 pixels."""
+    first = trials[0].config
+    grid = [
+        trial
+        for trial in trials
+        if trial.config.unknown_score == first.unknown_score
+        and trial.config.beam_width == first.beam_width
+    ]
+    weights = [trial.config.lm_weight for trial in grid]
+    scores = [trial.config.word_score for trial in grid]
+    rates = [trial.wer for trial in grid]
+    figure = Figure(figsize=(12, 9), layout="constrained")
+    axes = figure.add_subplot()
+    levels = np.linspace(min(rates), 1.3 * min(rates), 25)  # far off, differences matter little
+    surface = axes.tricontourf(
+        weights, scores, rates, levels=levels, cmap="cividis_r", extend="max"
+    )
+    axes.scatter(weights, scores, c="white", edgecolors="black", s=22, linewidths=0.7)
+    for weight, score, rate in zip(weights, scores, rates, strict=True):
+        axes.annotate(
+            f"{rate:.1%}",
+            (weight, score),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7},
+        )
+    axes.scatter(
+        chosen.lm_weight,
+        chosen.word_score,
+        marker="*",
+        s=420,
+        c="#d55e00",
+        edgecolors="black",
+        label=f"chosen: {chosen.lm_weight:g}, {chosen.word_score:g}",
+    )
+    axes.use_sticky_edges = False
+    axes.margins(0.06)
+    axes.set_xlabel("weight of the language model")
+    axes.set_ylabel("score of a word")
+    axes.set_title(title, loc="left")
+    axes.legend(loc="upper right")
+    bar = figure.colorbar(surface, ax=axes, label="word error rate")
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure

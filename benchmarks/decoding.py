@@ -1,0 +1,98 @@
+"""How fast is the beam with a language model, and how good, beside pyctcdecode?
+
+Recognises the utterances of a manifest once, then only decodes: greedily, and with beams of several
+widths and the model's own settings. pyctcdecode, if wanted, decodes the same log-probabilities with
+the same language model, width and weights, in an environment of its own:
+
+    pip install pyctcdecode kenlm    # there; kenlm needs cmake and a C++ compiler
+    python benchmarks/decoding.py --model model.asr --manifest dev-clean.jsonl --peer PYTHON
+
+Times are CPU seconds of one core per second of audio.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asr.bundle import load_bundle
+from asr.data.manifest import read_manifest
+from asr.decoding.beam import BeamDecoder
+from asr.decoding.config import DecoderConfig
+from asr.decoding.greedy import GreedyDecoder
+from asr.decoding.hypothesis import Decoder
+from asr.decoding.tuning import word_error_rate
+from asr.lm.word_model import WordModel
+from asr.transcriber import Transcriber
+
+PEER = Path(__file__).with_name("pyctcdecode_beam.py")
+
+
+def measure(decoder: Decoder, rows: list[np.ndarray]) -> tuple[list[str], float]:
+    """Return the texts and the CPU seconds that decoding took."""
+    start = time.process_time()
+    texts = [
+        decoder.decode(torch.from_numpy(row)[None], torch.tensor([len(row)]))[0][0].text
+        for row in rows
+    ]
+    return texts, time.process_time() - start
+
+
+def measure_peer(
+    python: str, rows: list[np.ndarray], lm: Path, words: list[str], config: DecoderConfig
+) -> tuple[list[str], float]:
+    """Return the same of pyctcdecode."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "log_probs.npz", *rows)
+        (Path(folder) / "words.txt").write_text("\n".join(words), encoding="utf-8")
+        settings = [config.beam_width, config.lm_weight, config.word_score]
+        command = [python, PEER, folder, lm, *map(str, settings)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
+    result = json.loads(done.stdout)
+    return result["texts"], result["seconds"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True, help="bundle with a language model")
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--widths", type=int, nargs="+", default=[10, 25, 50, 100])
+    parser.add_argument("--peer", help="Python that has pyctcdecode and kenlm")
+    parser.add_argument("--peer-width", type=int, default=50)
+    options = parser.parse_args()
+    bundle = load_bundle(options.model)
+    utterances = read_manifest(options.manifest)
+    audio = sum(utterance.duration for utterance in utterances)
+    references = [utterance.text for utterance in utterances]
+    transcriber = Transcriber(bundle.model, torch.device("cpu"))
+    rows = transcriber.log_probs_of([utterance.audio for utterance in utterances])
+    torch.set_num_threads(1)
+
+    def show(name: str, texts: list[str], seconds: float) -> None:
+        rate = word_error_rate(references, texts)
+        print(f"| {name} | {rate:.2%} | {seconds / audio:.5f} |", flush=True)
+
+    print("| decoder | WER | s per s of audio |\n|---|---|---|")
+    show("greedy", *measure(GreedyDecoder(bundle.model.tokenizer), rows))
+    with bundle.language_model_file() as lm:
+        if lm is None:
+            parser.error(f"{options.model} holds no language model; see asr lm tune")
+        model = WordModel(lm, bundle.model.tokenizer.alphabet)
+        decoder = BeamDecoder(bundle.model.tokenizer, bundle.decoder, model)
+        for width in options.widths:
+            config = replace(bundle.decoder, beam_width=width)
+            show(f"beam {width}", *measure(decoder.with_config(config), rows))
+        if options.peer:
+            config = replace(bundle.decoder, beam_width=options.peer_width)
+            peer = measure_peer(options.peer, rows, lm, list(model.words), config)
+            show(f"pyctcdecode {options.peer_width}", *peer)
+
+
+if __name__ == "__main__":
+    main()

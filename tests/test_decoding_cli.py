@@ -1,0 +1,204 @@
+"""Language models at the command line: decode, tune, calibrate, and what goes wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asr.bundle import load_bundle, packaged_model, save_bundle
+from asr.data.manifest import read_manifest
+from asr.decoding.beam import BeamDecoder
+from asr.decoding.config import DecoderConfig
+from asr.decoding.pool import DecoderPool
+from asr.errors import ConfigError, LanguageModelError
+from asr.lm.arpa import write_arpa
+from asr.lm.lexicon import read_lexicon
+from asr.lm.ngram import encode_text, estimate
+from asr.lm.word_model import WordModel
+from asr.text import CharTokenizer
+from asr.transcriber import Transcriber
+
+SAMPLES = Path(__file__).parents[1] / "data" / "samples"
+MANIFEST = next(SAMPLES.glob("*.jsonl"))
+CLIP = SAMPLES / "river.wav"
+
+
+@pytest.fixture(scope="module")
+def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bigram of the samples' own texts, which makes recognition easy."""
+    path = tmp_path_factory.mktemp("lm") / "samples.arpa.gz"
+    sentences = [utterance.text.split() for utterance in read_manifest(MANIFEST)]
+    write_arpa(path, estimate(encode_text(sentences), 2))
+    return path
+
+
+def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "asr", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+
+
+def test_a_language_model_helps_and_its_scores_are_used(arpa: Path) -> None:
+    clip = read_manifest(MANIFEST)[0]
+    greedy = Transcriber.load(method="greedy").transcribe(clip.audio)
+    beam = Transcriber.load(language_model=arpa, lm_weight=1.0).transcribe(clip.audio)
+    closed = set(clip.text.split())
+    right = [word in closed for word in beam.text.split()]
+    assert sum(right) > sum(word in closed for word in greedy.text.split())
+    assert all(0 <= word.start < word.end <= beam.duration for word in beam.words)
+    assert 0 < beam.confidence < 1
+
+
+def test_tune_stores_settings_and_language_model_that_transcribe_uses(
+    arpa: Path, tmp_path: Path
+) -> None:
+    tuned = tmp_path / "tuned.asr"
+    result = run(
+        "lm", "tune", MANIFEST, "--lm", arpa, "-o", tuned, "--plot", tmp_path / "w.png", "--jobs", 1
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("WER") >= 30 and "chosen: lm_weight" in result.stdout
+    assert (tmp_path / "w.png").read_bytes().startswith(b"\x89PNG")
+    bundle = load_bundle(tuned)
+    assert bundle.decoder.method == "beam"
+    assert bundle.language_model == arpa.read_bytes()
+    by_hand = Transcriber.load(
+        packaged_model(),
+        language_model=arpa,
+        beam_width=bundle.decoder.beam_width,
+        lm_weight=bundle.decoder.lm_weight,
+        word_score=bundle.decoder.word_score,
+        unknown_score=bundle.decoder.unknown_score,
+    )
+    assert Transcriber.load(tuned).transcribe(CLIP) == by_hand.transcribe(CLIP)
+    greedy = Transcriber.load(tuned, method="greedy").transcribe(CLIP)
+    assert greedy == Transcriber.load(packaged_model(), method="greedy").transcribe(CLIP)
+
+    calibrated = tmp_path / "calibrated.asr"
+    result = run("calibrate", MANIFEST, "-m", tuned, "-o", calibrated, "--plot", tmp_path / "c.png")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("expected calibration error") == 2
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    settings = load_bundle(calibrated)
+    assert settings.language_model == arpa.read_bytes()
+    assert settings.decoder.confidence_scale != 1.0
+    words = Transcriber.load(calibrated).transcribe(CLIP).words
+    raw = Transcriber.load(tuned).transcribe(CLIP).words
+    assert [word.word for word in words] == [word.word for word in raw]
+    assert [word.confidence for word in words] != [word.confidence for word in raw]
+
+
+def test_processes_find_what_one_finds(arpa: Path) -> None:
+    tokenizer = CharTokenizer()
+    generator = torch.Generator().manual_seed(0)
+    rows = [
+        torch.randn(frames, len(tokenizer), generator=generator).log_softmax(1).numpy()
+        for frames in (5, 0, 30, *([7] * 40))
+    ]
+    config = DecoderConfig("beam", 20, lm_weight=0.3)
+    decoder = BeamDecoder(tokenizer, config, WordModel(arpa), n_best=3)
+    expected = [
+        decoder.decode(torch.from_numpy(row)[None], torch.tensor([len(row)]))[0] for row in rows
+    ]
+    done: list[int] = []
+    with DecoderPool(tokenizer.alphabet, arpa, jobs=2, n_best=3) as pool:
+        assert pool.decode(rows, config, done.append) == expected
+        other = DecoderConfig("beam", 20, lm_weight=2.0)
+        assert pool.decode(rows, other) != expected
+    assert sum(done) == len(rows)
+
+
+def test_whole_recordings_give_the_same_log_probs_alone_and_together() -> None:
+    transcriber = Transcriber.load(method="greedy")
+    paths = [utterance.audio for utterance in read_manifest(MANIFEST)][:3]
+    together = transcriber.log_probs_of(paths)
+    for path, row in zip(paths, together, strict=True):
+        [alone] = transcriber.log_probs_of([path])
+        assert isinstance(row, np.ndarray) and isinstance(alone, np.ndarray)
+        np.testing.assert_allclose(row, alone, atol=1e-3)
+
+
+def test_a_lexicon_is_the_first_column_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.txt"
+    path.write_text("THE\tDH AH0\nTHE DH IY0\n\nCAT K AE T\n", encoding="utf-8")
+    assert read_lexicon(path) == ["THE", "CAT"]
+    path.write_text("\n", encoding="utf-8")
+    with pytest.raises(LanguageModelError, match="no word"):
+        read_lexicon(path)
+    with pytest.raises(LanguageModelError, match="cannot read"):
+        read_lexicon(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "cannot read this language model"),
+        ("no ARPA", "is no whole ARPA file"),
+        (
+            "\\data\\\nngram 1=3\nngram 2=1\n\n\\1-grams:\n-1 <unk>\n-1 the -1\n-1 </s>\n",
+            "alphabet",
+        ),
+        (
+            "\\data\\\nngram 1=2\nngram 2=1\n\n\\1-grams:\n-1 <unk>\n-1 THE -1\n",
+            "KenLM cannot read",
+        ),
+    ],
+)
+def test_a_bad_language_model_is_one_clear_line(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
+    path = tmp_path / "bad.arpa"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    result = run("transcribe", CLIP, "--lm", path)
+    assert result.returncode == 1 and not result.stdout
+    [line] = result.stderr.splitlines()
+    assert str(path) in line and message in line
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--hotwords", "Avonlea"], "hotwords need a language model"),
+        (["--hotwords", "@nowhere.txt"], "nowhere.txt: cannot read these hotwords"),
+        (["--decoder", "greedy", "--hotwords", "A"], "greedy decoding takes no"),
+        (["--lexicon", "nowhere.txt"], "nowhere.txt: cannot read this lexicon"),
+    ],
+)
+def test_contradictory_options_are_one_clear_line(
+    tmp_path: Path, options: list[str], message: str
+) -> None:
+    bare = tmp_path / "bare.asr"
+    bundle = load_bundle(packaged_model())
+    save_bundle(bare, bundle.model, DecoderConfig(), bundle.card)
+    result = run("transcribe", CLIP, "-m", bare, *options)
+    assert result.returncode == 1
+    [line] = result.stderr.splitlines()
+    assert message in line
+
+
+def test_hotwords_from_a_file_and_from_the_command_line(arpa: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("Avonlea\nGreen Gables\n", encoding="utf-8")
+    from_file = run("transcribe", CLIP, "--lm", arpa, "--hotwords", f"@{words}")
+    given = run("transcribe", CLIP, "--lm", arpa, "--hotwords", "Avonlea, Green Gables")
+    assert from_file.returncode == given.returncode == 0
+    assert from_file.stdout == given.stdout != ""
+
+
+def test_a_model_without_language_model_cannot_be_tuned(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.asr"
+    bundle = load_bundle(packaged_model())
+    save_bundle(bare, bundle.model, DecoderConfig(), bundle.card)
+    result = run("lm", "tune", MANIFEST, "-m", bare, "-o", tmp_path / "x.asr")
+    assert result.returncode == 1
+    assert "holds no language model; give one with --lm" in result.stderr
+    assert not (tmp_path / "x.asr").exists()
+
+
+def test_settings_are_checked() -> None:
+    for settings in ({"beam_width": 0}, {"lm_weight": -1.0}, {"confidence_scale": 0.0}):
+        with pytest.raises(ConfigError):
+            DecoderConfig(**settings)  # type: ignore[arg-type]
