@@ -1,4 +1,4 @@
-"""``asr lm``: n-gram language models, built and measured."""
+"""``asr lm``: language models, built, measured and sampled."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from asr.lm.ngram import EncodedText, NgramModel
     from asr.lm.sentences import Sentence
 
-app = typer.Typer(no_args_is_help=True, help="Build and measure n-gram language models.")
+app = typer.Typer(no_args_is_help=True, help="Build, measure and sample language models.")
 
 Texts = Annotated[list[Path], typer.Argument(help="Text files, plain, .gz or .xz.")]
 OnePerLine = Annotated[
@@ -119,6 +119,41 @@ def perplexity(
         f"perplexity with unknown words    {result.including_unknown:>12,.2f}\n"
         f"perplexity without unknown words {result.excluding_unknown:>12,.2f}"
     )
+
+
+@app.command()
+def sample(
+    model: Annotated[Path, typer.Argument(help="Character model of recipes/char_lm.")],
+    prompt: Annotated[str, typer.Option(help="Begin of the text.")] = "",
+    length: Annotated[int, typer.Option(min=0, help="Most characters to write.")] = 200,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="1 draws as the model expects, less prefers what is likely, 0 takes the likeliest.",
+        ),
+    ] = 1.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**32 - 1, help="The same seed writes the same text."),
+    ] = None,
+) -> None:
+    """Let a character model go on with a text, until it ends it."""
+    import torch
+
+    from asr.lm.character import load_character_model
+    from asr.text import normalise
+
+    prompt = normalise(prompt)
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    written = load_character_model(model).sample(
+        prompt, length=length, temperature=temperature, generator=generator
+    )
+    typer.echo(prompt + written)
 
 
 def _sentences(

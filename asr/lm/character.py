@@ -1,0 +1,275 @@
+"""The recurrent character language model: what character is likely to come next.
+
+One recurrent network reads a text character by character; its state stands for all that came
+before, so nothing is cut off after n - 1 characters as in an n-gram. Token ids are those of
+:class:`~asr.text.CharTokenizer`; id 0, the blank of CTC, which no text contains, marks both the
+begin and the end of a text here.
+
+Reference: Mikolov et al. 2010, "Recurrent neural network based language model"; over characters:
+Sutskever et al. 2011, "Generating Text with Recurrent Neural Networks".
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from asr.atomic import whole_file
+from asr.errors import ConfigError, LanguageModelError
+from asr.text import ENGLISH, CharTokenizer
+
+Cell = Literal["lstm", "gru", "rnn_tanh"]
+
+BOUNDARY = CharTokenizer.blank  # begin and end of a text
+PADDING = -1
+FORMAT_VERSION = 1
+METADATA = "asr_character_model"
+LARGEST = 10_000  # number of units or layers, so that a damaged file cannot ask for any
+SCORE_BATCH = 128  # texts that are scored at once; bounds the memory
+
+
+@dataclass(frozen=True)
+class CharacterModelConfig:
+    """Shape of a character model.
+
+    Attributes:
+        cell: ``lstm``, ``gru`` or ``rnn_tanh``.
+        hidden_size: units of a layer.
+        num_layers: recurrent layers.
+        alphabet: the characters it can read and write, in the order of their ids.
+
+    Raises:
+        ConfigError: there is no such cell, a number is out of range, or the alphabet names a
+            character twice.
+    """
+
+    cell: Cell = "lstm"
+    hidden_size: int = 512
+    num_layers: int = 1
+    alphabet: str = ENGLISH
+
+    def __post_init__(self) -> None:
+        CharTokenizer(self.alphabet)  # refuses what is no alphabet
+        if self.cell not in get_args(Cell):
+            raise ConfigError(f"cell {self.cell!r} is none of {', '.join(get_args(Cell))}")
+        for name in ("hidden_size", "num_layers"):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= LARGEST:
+                raise ConfigError(f"{name} {value!r} is not a whole number in 1..{LARGEST}")
+
+
+class CharacterModel(nn.Module):
+    """Predicts the next character of a text from all characters before it.
+
+    A state is one tensor (…, parts, num_layers, hidden_size), where an LSTM has two parts, output
+    and cell, and the others one. The axes before are those of the batch, so that a beam search
+    picks the states of its surviving prefixes by plain indexing, ``state[indices]``.
+    """
+
+    def __init__(self, config: CharacterModelConfig = CharacterModelConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = CharTokenizer(config.alphabet)
+        kinds: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn_tanh": nn.RNN}
+        size = len(self.tokenizer), config.hidden_size
+        self.rnn = kinds[config.cell](*size, config.num_layers, batch_first=True)
+        # Of these inputs one alone is 1: its weights are the character's embedding, as large.
+        nn.init.normal_(self.rnn.weight_ih_l0)
+        self.output = nn.Linear(config.hidden_size, len(self.tokenizer))
+        self.parts = 2 if config.cell == "lstm" else 1
+
+    def initial_state(self, *batch: int) -> Tensor:
+        """Return the state before any text: zeros, with the given axes of the batch in front."""
+        config = self.config
+        return self.output.weight.new_zeros(
+            *batch, self.parts, config.num_layers, config.hidden_size
+        )
+
+    def forward(self, characters: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Read a piece of each text.
+
+        Args:
+            characters: (batch, time) int64.
+            state: (batch, parts, num_layers, hidden_size), before the piece.
+
+        Returns:
+            (batch, time, vocab) natural-log probabilities of the character that follows each, in
+            float32, and the state after the piece.
+        """
+        inputs = nn.functional.one_hot(characters, len(self.tokenizer)).to(state.dtype)
+        hidden = state.permute(1, 2, 0, 3).contiguous()  # (parts, num_layers, batch, hidden_size)
+        if self.parts == 2:
+            outputs, after = self.rnn(inputs, (hidden[0], hidden[1]))
+            after = torch.stack(after)
+        else:
+            outputs, after = self.rnn(inputs, hidden[0])
+            after = after[None]
+        log_probs = self.output(outputs).float().log_softmax(dim=2)
+        return log_probs, after.permute(2, 0, 1, 3).to(state.dtype)
+
+    @torch.inference_mode()
+    def step(self, characters: int | Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Read one character of each text.
+
+        Args:
+            characters: one token id, or (batch,) int64; :data:`BOUNDARY` to begin.
+            state: (parts, num_layers, hidden_size), or that with a batch axis in front.
+
+        Returns:
+            (vocab,) or (batch, vocab) natural-log probabilities of the next character, where
+            :data:`BOUNDARY` is the end of the text, and the state after the character.
+        """
+        characters = torch.as_tensor(characters, device=state.device)
+        log_probs, after = self(characters.reshape(-1, 1), state.reshape(-1, *state.shape[-3:]))
+        return log_probs.reshape(*characters.shape, -1), after.reshape(state.shape)
+
+    @torch.inference_mode()
+    def score(self, texts: Sequence[str]) -> Tensor:
+        """Return the natural-log probability of each whole text, its end included: (texts,).
+
+        Raises:
+            TextError: a character is not in the alphabet.
+        """
+        tokens = [self.tokenizer.encode(text) for text in texts]
+        scores = self.output.weight.new_zeros(len(texts))
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), SCORE_BATCH):
+            group = order[start : start + SCORE_BATCH]
+            inputs, targets = pad_texts([tokens[i] for i in group]).to(scores.device)
+            log_probs, _ = self(inputs.clamp(min=0), self.initial_state(len(group)))
+            picked = log_probs.gather(2, targets.clamp(min=0)[..., None])[..., 0]
+            scores[group] = (picked * (targets != PADDING)).sum(dim=1)
+        return scores
+
+    def sample(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 200,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> str:
+        """Return how the model goes on after a prompt, until it ends the text.
+
+        Args:
+            prompt: begin of the text.
+            length: most characters to write.
+            temperature: 1 draws from the model's own distribution, less prefers what is likely,
+                0 always takes the likeliest character.
+            generator: of random numbers, on the CPU.
+
+        Raises:
+            ConfigError: the temperature is negative.
+            TextError: a character of the prompt is not in the alphabet.
+        """
+        if not temperature >= 0:
+            raise ConfigError(f"temperature {temperature} is negative")
+        state = self.initial_state()
+        for character in (BOUNDARY, *self.tokenizer.encode(prompt)):
+            log_probs, state = self.step(character, state)
+        written: list[int] = []
+        while len(written) < length:
+            character = _draw(log_probs.cpu(), temperature, generator)
+            if character == BOUNDARY:
+                break
+            written.append(character)
+            log_probs, state = self.step(character, state)
+        return self.tokenizer.decode(written)
+
+
+def pad_texts(texts: Sequence[Sequence[int]]) -> Tensor:
+    """Return inputs and targets of texts of token ids: (2, batch, longest + 1) int64.
+
+    The inputs begin with :data:`BOUNDARY`, the targets end with it, what follows is
+    :data:`PADDING`.
+    """
+    rows = [torch.tensor([BOUNDARY, *text, BOUNDARY]) for text in texts]
+    tokens = pad_sequence(rows, batch_first=True, padding_value=PADDING)
+    return torch.stack([tokens[:, :-1], tokens[:, 1:]])
+
+
+def _draw(log_probs: Tensor, temperature: float, generator: torch.Generator | None) -> int:
+    if temperature == 0:
+        return int(log_probs.argmax())
+    probs = ((log_probs - log_probs.max()) / temperature).softmax(dim=0)
+    return int(probs.multinomial(1, generator=generator))
+
+
+def save_character_model(path: str | Path, model: CharacterModel) -> None:
+    """Write a model as one safetensors file, whole or not at all, in half precision.
+
+    Its settings are in the file's metadata. The same model gives the same bytes.
+
+    Raises:
+        LanguageModelError: a weight is not finite, or not within half precision; the file cannot
+            be written.
+    """
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        weights[name] = tensor.to("cpu", torch.float16, copy=True).contiguous()
+        if not weights[name].isfinite().all():
+            raise LanguageModelError(
+                f"{path}: weights {name!r} are not finite; train the model again"
+            )
+    settings = {"format_version": FORMAT_VERSION, **asdict(model.config)}
+    try:
+        with whole_file(path) as partial:
+            safetensors.torch.save_file(weights, partial, {METADATA: json.dumps(settings)})
+    except OSError as error:
+        raise LanguageModelError(f"{path}: cannot write this model: {error}") from error
+
+
+def load_character_model(path: str | Path) -> CharacterModel:
+    """Load a model, float32, on the CPU, in evaluation mode.
+
+    Raises:
+        LanguageModelError: the file is missing, damaged, no character model or of a newer format;
+            its weights are not those of its settings or not finite.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise LanguageModelError(
+            f"{path}: cannot read this character model: {reason}; train or fetch it again"
+        ) from error
+    config = _parse_settings(metadata.get(METADATA), path)
+    with torch.device("meta"):  # shapes alone: whatever the settings say, nothing is allocated
+        model = CharacterModel(config)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if {name: tensor.shape for name, tensor in weights.items()} != expected:
+        raise LanguageModelError(
+            f"{path}: its weights are not those of its settings; train or fetch the model again"
+        )
+    if not all(tensor.isfinite().all() for tensor in weights.values()):
+        raise LanguageModelError(f"{path}: its weights are not finite; train the model again")
+    model.load_state_dict(weights, assign=True)
+    return model.eval()
+
+
+def _parse_settings(text: str | None, path: str | Path) -> CharacterModelConfig:
+    if text is None:
+        raise LanguageModelError(
+            f"{path}: not a character model; give a file that recipes/char_lm made"
+        )
+    try:
+        settings: dict[str, Any] = json.loads(text)
+        version = settings.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise LanguageModelError(
+                f"{path}: has format {version!r}, this version reads {FORMAT_VERSION}; upgrade asr"
+            )
+        return CharacterModelConfig(**settings)
+    except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
+        raise LanguageModelError(
+            f"{path}: its settings are damaged ({error}); train or fetch the model again"
+        ) from error

@@ -1,0 +1,351 @@
+"""Training of the character model by truncated back-propagation through time.
+
+A text is read in chunks. The state is carried from each chunk into the next, so that the model
+knows the whole text so far, but the gradient stops at the edge of the chunk, so that an update
+costs the same however long the text is. Each text begins with a fresh state.
+
+Reference: Williams and Peng 1990, "An Efficient Gradient-Based Algorithm for On-Line Training of
+Recurrent Network Trajectories".
+"""
+
+import itertools
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from asr.atomic import whole_file
+from asr.data.manifest import iter_manifest
+from asr.errors import ConfigError, LanguageModelError, TextError
+from asr.lm.character import (
+    PADDING,
+    CharacterModel,
+    CharacterModelConfig,
+    pad_texts,
+    save_character_model,
+)
+from asr.lm.sentences import read_sentences
+from asr.text import normalise
+
+CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"  # in the run folder
+MANIFEST = ".jsonl"
+METADATA = "asr_character_training"
+POOL = 100  # batches whose texts are sorted by length together
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of a training.
+
+    Attributes:
+        text_length: successive sentences of a text file are joined to texts of up to so many
+            characters, as utterances run over the ends of sentences; 0 joins none.
+        batch_size: texts read side by side.
+        chunk_length: most characters between two updates, and how far back a gradient reaches.
+        steps: updates in all.
+        lr: peak learning rate of Adam.
+        warmup: share of the steps over which the learning rate rises; a cosine then takes it to
+            zero.
+        clip_norm: longest gradient; longer ones are scaled down.
+        bfloat16: compute in bfloat16, the weights stay float32. Faster on a GPU, and on a CPU
+            with AVX-512 BF16 or AMX; far slower on any other CPU.
+        validate_every: steps between two measurements, each of which leaves a checkpoint.
+        seed: of the first weights and the order of the texts.
+    """
+
+    text_length: int = 200
+    batch_size: int = 32
+    chunk_length: int = 64
+    steps: int = 10_000
+    lr: float = 6e-3
+    warmup: float = 0.02
+    clip_norm: float = 1.0
+    bfloat16: bool = False
+    validate_every: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "chunk_length", "steps", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)} is not at least 1")
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of an update, the first of which is number 0."""
+        warmup_steps = max(1, int(self.steps * self.warmup))
+        if step < warmup_steps:
+            return self.lr * (step + 1) / warmup_steps
+        progress = (step - warmup_steps) / max(1, self.steps - warmup_steps)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def join_texts(sentences: Iterable[str], text_length: int) -> Iterator[str]:
+    """Yield sentences that follow one another joined, up to a length in characters."""
+    text = ""
+    for sentence in sentences:
+        if text and len(text) + 1 + len(sentence) > text_length:
+            yield text
+            text = ""
+        text = f"{text} {sentence}" if text else sentence
+    if text:
+        yield text
+
+
+def batches(texts: Sequence[str], batch_size: int, seed: int) -> Iterator[list[str]]:
+    """Yield batches of texts of about equal length without end, in a new order each epoch."""
+    lengths = np.array([len(text) for text in texts])
+    for epoch in itertools.count():
+        random = np.random.default_rng((seed, epoch))
+        order = random.permutation(len(texts))
+        pools = np.split(order, range(POOL * batch_size, len(order), POOL * batch_size))
+        order = np.concatenate([pool[lengths[pool].argsort(kind="stable")] for pool in pools])
+        groups = np.split(order, range(batch_size, len(order), batch_size))
+        for group in random.permutation(len(groups)):
+            yield [texts[i] for i in groups[group]]
+
+
+def truncated_losses(
+    model: CharacterModel,
+    inputs: Tensor,
+    targets: Tensor,
+    chunk_length: int,
+    *,
+    bfloat16: bool = False,
+) -> Iterator[Tensor]:
+    """Yield the loss of each chunk of a batch of texts, for one update after each.
+
+    Args:
+        model: reads the texts; it may change between two chunks.
+        inputs: (batch, time) int64 from :func:`~asr.lm.character.pad_texts`.
+        targets: (batch, time) int64, the same one character later.
+        chunk_length: most characters of a chunk; the time is cut evenly.
+        bfloat16: compute in bfloat16.
+
+    Yields:
+        Mean negative natural-log probability of a character. Its gradient reaches back to the
+        begin of the chunk, while the state comes from the begin of the text.
+    """
+    chunks = -(-inputs.shape[1] // chunk_length)
+    state = model.initial_state(len(inputs))
+    for piece, following in zip(
+        inputs.clamp(min=0).tensor_split(chunks, dim=1),
+        targets.tensor_split(chunks, dim=1),
+        strict=True,
+    ):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bfloat16):
+            log_probs, state = model(piece, state.detach())  # here the gradient is cut
+        yield nn.functional.nll_loss(
+            log_probs.flatten(0, 1), following.flatten(), ignore_index=PADDING
+        )
+
+
+def bits_per_character(model: CharacterModel, texts: Sequence[str]) -> float:
+    """Return the mean number of bits of a character; the end of a text counts as one.
+
+    Two to this power is the perplexity.
+    """
+    characters = sum(len(text) + 1 for text in texts)
+    return -float(model.score(texts).double().sum()) / math.log(2) / characters
+
+
+class CharacterTrainer:
+    """A model in training, and all that is needed to go on with it later.
+
+    Attributes:
+        step: updates so far.
+        batches: batches of texts read so far.
+        history: one entry per measurement: ``step``, ``train`` and ``val`` in bits per character.
+    """
+
+    def __init__(self, model: CharacterModel, config: TrainingConfig) -> None:
+        self.model = model
+        self.config = config
+        self.optimizer = torch.optim.Adam(model.parameters())
+        self.step = 0
+        self.batches = 0
+        self.history: list[dict[str, float]] = []
+
+    def train_batch(self, texts: Sequence[str]) -> float:
+        """Read a batch of texts, with one update a chunk; return the mean loss of its chunks.
+
+        Raises:
+            ConfigError: the gradient is no longer finite.
+        """
+        tokens = pad_texts([self.model.tokenizer.encode(text) for text in texts])
+        inputs, targets = tokens.to(self.model.output.weight.device)
+        total = 0.0
+        chunks = 0
+        config = self.config
+        for loss in truncated_losses(
+            self.model, inputs, targets, config.chunk_length, bfloat16=config.bfloat16
+        ):
+            self.optimizer.zero_grad()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+            if not norm.isfinite():
+                raise ConfigError(
+                    f"the training diverged at step {self.step}; lower the learning rate, "
+                    f"now {config.lr:g}"
+                )
+            for group in self.optimizer.param_groups:
+                group["lr"] = config.learning_rate(self.step)
+            self.optimizer.step()
+            self.step += 1
+            total += float(loss.detach())
+            chunks += 1
+            if self.step == config.steps:
+                break
+        self.batches += 1
+        return total / chunks
+
+    @property
+    def best(self) -> float:
+        """Fewest bits per character on the held-out texts so far."""
+        return min(entry["val"] for entry in self.history)
+
+    def save(self, path: Path, settings: dict[str, Any]) -> None:
+        """Write a checkpoint, whole or not at all."""
+        tensors = {f"model.{name}": x for name, x in self.model.state_dict().items()}
+        for i, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": x for name, x in moments.items()}
+        # A copy each: the weights of a layer may share one storage, which safetensors refuses.
+        tensors = {name: x.to("cpu", copy=True).contiguous() for name, x in tensors.items()}
+        progress = {"step": self.step, "batches": self.batches, "history": self.history}
+        metadata = {METADATA: json.dumps({"settings": settings, **progress})}
+        with whole_file(path) as partial:
+            safetensors.torch.save_file(tensors, partial, metadata)
+
+    def load(self, path: Path, settings: dict[str, Any]) -> None:
+        """Go back to a checkpoint.
+
+        Raises:
+            ConfigError: it belongs to a training with other settings.
+            LanguageModelError: it is damaged.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                stored = json.loads(file.metadata()[METADATA])
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            for name, value in settings.items():
+                if stored["settings"][name] != value:
+                    raise ConfigError(
+                        f"{path}: belongs to a training with {name} "
+                        f"{stored['settings'][name]!r}, not {value!r}; name another run folder"
+                    )
+            self.model.load_state_dict(_below("model.", tensors))
+            state = self.optimizer.state_dict()
+            parameters = state["param_groups"][0]["params"]
+            state["state"] = {i: _below(f"optimizer.{i}.", tensors) for i in parameters}
+            self.optimizer.load_state_dict(state)
+            self.step, self.batches = stored["step"], stored["batches"]
+            self.history = stored["history"]
+        except (SafetensorError, RuntimeError, LookupError, TypeError, ValueError) as error:
+            raise LanguageModelError(
+                f"{path}: damaged checkpoint; remove it to start again"
+            ) from error
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
+
+
+def train_character_model(
+    train: Sequence[Path],
+    val: Sequence[Path],
+    run_dir: Path,
+    model: CharacterModelConfig,
+    training: TrainingConfig,
+    device: torch.device,
+) -> None:
+    """Train a character model, or go on from the checkpoint in the run folder.
+
+    The run folder receives ``checkpoint.safetensors`` and ``model.safetensors``, which is the
+    model with the fewest bits per character on the held-out texts so far.
+
+    Args:
+        train: text files (plain, .gz, .xz) and manifests (.jsonl) to learn from.
+        val: the same, held out.
+        run_dir: folder of checkpoint and model.
+        model: shape of the model.
+        training: settings of the training.
+        device: where it runs.
+
+    Raises:
+        TextError, ManifestError: a file cannot be read, or has no text.
+        ConfigError: the run folder holds a training with other settings; the training diverged.
+        LanguageModelError: the checkpoint is damaged.
+    """
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    hidden = not sys.stderr.isatty()
+    with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
+        texts = _read_texts(train, training.text_length, model.alphabet, bar)
+        held_out = _read_texts(val, 0, model.alphabet, bar)
+        settings = asdict(model) | asdict(training) | {"texts": len(texts)}
+        torch.manual_seed(training.seed)
+        trainer = CharacterTrainer(CharacterModel(model).to(device), training)
+        checkpoint = run_dir / CHECKPOINT
+        if checkpoint.exists():
+            trainer.load(checkpoint, settings)
+            console.print(f"going on from {checkpoint}, step {trainer.step}")
+        order = batches(texts, training.batch_size, training.seed)
+        order = itertools.islice(order, trainer.batches, None)
+        task = bar.add_task("training", total=training.steps, completed=trainer.step)
+        while trainer.step < training.steps:
+            period = trainer.step // training.validate_every + 1
+            losses = []
+            while trainer.step < min(period * training.validate_every, training.steps):
+                losses.append(trainer.train_batch(next(order)))
+                bar.update(task, completed=trainer.step)
+            train_bits = sum(losses) / len(losses) / math.log(2)
+            val_bits = bits_per_character(trainer.model, held_out)
+            trainer.history.append({"step": trainer.step, "train": train_bits, "val": val_bits})
+            if val_bits == trainer.best:
+                save_character_model(run_dir / MODEL, trainer.model)
+            trainer.save(checkpoint, settings)
+            console.print(
+                f"step {trainer.step} of {training.steps}: bits per character {train_bits:.4f} "
+                f"while training, {val_bits:.4f} held out"
+            )
+    console.print(f"{run_dir / MODEL}: {trainer.best:.4f} bits per character held out")
+
+
+def _read_texts(paths: Sequence[Path], text_length: int, alphabet: str, bar: Progress) -> list[str]:
+    """Return the texts of files that the alphabet can write; tell how many others there are."""
+    texts: list[str] = []
+    left_out = 0
+    characters = frozenset(alphabet)
+    for path in paths:
+        found = list(_read_file(path, bar))
+        known = [text for text in found if characters.issuperset(text)]
+        left_out += len(found) - len(known)
+        # Successive utterances of a manifest need not belong together.
+        texts += known if path.suffix == MANIFEST else join_texts(known, text_length)
+    names = ", ".join(map(str, paths))
+    if not texts:
+        raise TextError(f"{names}: no text in the alphabet {alphabet!r}; give text to read")
+    length = sum(map(len, texts))
+    bar.console.print(f"{names}: {len(texts):,} texts, {length:,} characters")
+    if left_out:
+        bar.console.print(f"left out: {left_out:,} with characters outside the alphabet")
+    return texts
+
+
+def _read_file(path: Path, bar: Progress) -> Iterator[str]:
+    if path.suffix == MANIFEST:
+        yield from filter(None, (normalise(u.text) for u in iter_manifest(path)))
+        return
+    size = path.stat().st_size if path.is_file() else 0
+    task = bar.add_task("reading", total=size)
+    for words in read_sentences(path, on_progress=lambda done: bar.advance(task, done)):
+        yield " ".join(words)
+    bar.remove_task(task)
