@@ -130,7 +130,7 @@ def sample(
         float,
         typer.Option(
             min=0,
-            help="1 draws as the model expects, less prefers what is likely, 0 takes the likeliest.",
+            help="1 draws as the model expects, less prefers the likely, 0 takes the likeliest.",
         ),
     ] = 1.0,
     seed: Annotated[
