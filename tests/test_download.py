@@ -265,7 +265,10 @@ def test_member_that_would_leave_the_folder(
     tmp_path: Path, evil: dict[str, bytes], guard: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if guard == "ours alone":
-        monkeypatch.setattr(module.tarfile, "data_filter", tarfile.fully_trusted_filter)
+        # Python gained such filters in 3.10.12 and 3.11.4 only.
+        monkeypatch.setattr(
+            module.tarfile, "data_filter", lambda member, path: member, raising=False
+        )
     (tmp_path / "secret").write_text("secret")
     evil = {name.format(root=tmp_path): content for name, content in evil.items()}
     archive = make_archive(tmp_path / "x.tar.gz", {"good.txt": b"good"} | evil)

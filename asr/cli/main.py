@@ -21,6 +21,7 @@ from asr.cli.messages import print_error, print_warning
 from asr.cli.plot import plot
 from asr.cli.prepare import prepare
 from asr.cli.score import score
+from asr.cli.serve import serve
 from asr.cli.transcribe import transcribe
 from asr.cli.tune import tune
 from asr.errors import AsrError, AudioWarning
@@ -76,6 +77,7 @@ def main(
 
 for command in (
     transcribe,
+    serve,
     info,
     prepare,
     check,

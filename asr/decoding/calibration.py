@@ -29,6 +29,8 @@ class Calibration:
 
     def __call__(self, confidence: float) -> float:
         """Return the calibrated confidence, 0..1."""
+        if self == Calibration():
+            return confidence
         odds = self.scale * float(_log_odds(confidence)) + self.offset
         return 1 / (1 + math.exp(-odds))
 

@@ -1,0 +1,46 @@
+// The microphone: collects samples, and passes them on as they come.
+
+export class Recorder {
+  // onSamples is called with each Float32Array, several times a second.
+  static async start(onSamples) {
+    // What makes a call pleasant takes away what a recogniser listens to.
+    const audio = { channelCount: 1, echoCancellation: false, noiseSuppression: false };
+    const stream = await navigator.mediaDevices.getUserMedia({ audio });
+    const context = new AudioContext();
+    await context.audioWorklet.addModule("page/worklet.js");
+    return new Recorder(stream, context, onSamples);
+  }
+
+  constructor(stream, context, onSamples) {
+    this.stream = stream;
+    this.context = context;
+    this.chunks = [];
+    this.node = new AudioWorkletNode(context, "collector", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+    this.node.port.onmessage = ({ data }) => {
+      this.chunks.push(data);
+      onSamples(data);
+    };
+    context.createMediaStreamSource(stream).connect(this.node);
+  }
+
+  get rate() {
+    return this.context.sampleRate;
+  }
+
+  get seconds() {
+    return this.chunks.reduce((sum, chunk) => sum + chunk.length, 0) / this.rate;
+  }
+
+  // Returns all samples.
+  async stop() {
+    this.stream.getTracks().forEach((track) => track.stop());
+    await this.context.close();
+    const samples = new Float32Array(Math.round(this.seconds * this.rate));
+    let at = 0;
+    for (const chunk of this.chunks) {
+      samples.set(chunk, at);
+      at += chunk.length;
+    }
+    return samples;
+  }
+}
