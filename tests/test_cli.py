@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -292,7 +293,16 @@ def test_a_closed_pipe_ends_quietly(model: Path, folder: Path) -> None:
         assert process.stderr.read() == b""
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let child processes hear Ctrl-C, which those of a background job ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a single process")
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_exits_with_130(model: Path) -> None:
     arguments = [*ASR, "transcribe", "-", "--model", str(model)]
     with subprocess.Popen(
