@@ -6,7 +6,8 @@
   decoder;
 - ``weights.safetensors``: the weights, in half or single precision;
 - ``MODEL_CARD.md``: what the model was trained on, under which licences, and how well it does;
-- ``lm.arpa.gz``, if the model has a language model: its n-grams.
+- ``lm.arpa.gz``, if the model has a language model: its n-grams;
+- ``char_lm.safetensors``, if it has one: a character model, in half precision.
 
 Nothing in it is ever unpickled, so a bundle from a stranger cannot run code.
 """
@@ -38,6 +39,7 @@ from asr.models.encoder import EncoderConfig
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, CARD = MEMBERS = ("bundle.json", "weights.safetensors", "MODEL_CARD.md")
 LANGUAGE_MODEL = "lm.arpa.gz"
+CHARACTER_MODEL = "char_lm.safetensors"
 SETTINGS = ("alphabet", "features", "encoder", "decoder")
 
 Config = TypeVar("Config", FeatureConfig, EncoderConfig, DecoderConfig)
@@ -53,6 +55,7 @@ class Bundle:
         card: model card, Markdown.
         path: the file it came from.
         language_model: the n-grams, a compressed ARPA file; ``None`` if the model has none.
+        character_model: the content of a character model's file; ``None`` if the model has none.
     """
 
     model: CtcModel
@@ -60,6 +63,7 @@ class Bundle:
     card: str
     path: Path
     language_model: bytes | None = None
+    character_model: bytes | None = None
 
     @contextmanager
     def language_model_file(self) -> Iterator[Path | None]:
@@ -92,6 +96,7 @@ def save_bundle(
     card: str,
     *,
     language_model: bytes | None = None,
+    character_model: bytes | None = None,
     half: bool = True,
 ) -> None:
     """Write a model bundle, whole or not at all. The same model gives the same bytes.
@@ -102,6 +107,7 @@ def save_bundle(
         decoder: settings of the decoder.
         card: model card, Markdown.
         language_model: a compressed ARPA file.
+        character_model: the content of a character model's file.
         half: round the weights to half precision, which halves the file.
 
     Raises:
@@ -122,6 +128,8 @@ def save_bundle(
     }
     if language_model is not None:
         members[LANGUAGE_MODEL] = language_model
+    if character_model is not None:
+        members[CHARACTER_MODEL] = character_model
     try:
         with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
             for name, content in members.items():
@@ -149,11 +157,13 @@ def load_bundle(path: str | Path) -> Bundle:
         raise BundleError(f"{path}: {error}; make or fetch the model again") from error
     load_weights(model, tensors, path)
     decoder = _config(DecoderConfig, settings["decoder"], path)
-    return Bundle(model, decoder, card, path, members.get(LANGUAGE_MODEL))
+    return Bundle(
+        model, decoder, card, path, members.get(LANGUAGE_MODEL), members.get(CHARACTER_MODEL)
+    )
 
 
 def build_model(settings: Mapping[str, Any], path: Path) -> CtcModel:
-    """Build a model, with random weights, from its stored settings.
+    """Build a model from its stored settings; its weights are still to come, see load_weights.
 
     Args:
         settings: ``alphabet`` and the objects ``features`` and ``encoder``; what these leave out
@@ -169,13 +179,14 @@ def build_model(settings: Mapping[str, Any], path: Path) -> CtcModel:
     features = _config(FeatureConfig, settings.get("features"), path)
     encoder = _config(EncoderConfig, settings.get("encoder"), path)
     try:
-        return CtcModel(features, encoder, alphabet).eval()
+        with torch.device("meta"):  # random weights would take half a second
+            return CtcModel(features, encoder, alphabet).eval()
     except (AsrError, ArithmeticError, AssertionError, RuntimeError, ValueError) as error:
         raise BundleError(f"{path}: no model has these settings: {error}") from error
 
 
 def load_weights(model: CtcModel, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copy stored weights into a model.
+    """Put stored weights into a model.
 
     Raises:
         BundleError: a tensor is missing, unknown, of another shape or kind, or not finite.
@@ -194,7 +205,8 @@ def load_weights(model: CtcModel, tensors: Mapping[str, Tensor], path: Path) -> 
         if tensor.is_floating_point() != expected[name].is_floating_point():
             raise BundleError(f"{path}: weights {name!r} are {tensor.dtype}; make the model again")
         _check_finite(name, tensor, path)
-    model.load_state_dict(dict(tensors))
+    weights = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+    model.load_state_dict(weights, assign=True)
 
 
 def _stored_weights(model: CtcModel, half: bool, path: str | Path) -> dict[str, Tensor]:
@@ -217,7 +229,7 @@ def _check_finite(name: str, tensor: Tensor, path: str | Path) -> None:
 def _read_members(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
-            extra = {LANGUAGE_MODEL} & set(archive.namelist())
+            extra = {LANGUAGE_MODEL, CHARACTER_MODEL} & set(archive.namelist())
             return {name: archive.read(name) for name in (*MEMBERS, *extra)}
     except FileNotFoundError as error:
         raise BundleError(f"{path}: no such model; give the path of an .asr file") from error
@@ -275,10 +287,12 @@ def _config(kind: type[Config], values: object, path: Path) -> Config:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Return whether a JSON value is of a type: a plain one, a ``Literal`` or a union."""
+    """Return whether a JSON value is of a type: plain, ``Literal``, ``tuple[X, ...]`` or union."""
     options = get_args(hint)
     if get_origin(hint) is Literal:
         return any(type(value) is type(option) and value == option for option in options)
+    if get_origin(hint) is tuple:
+        return isinstance(value, list) and all(_fits(item, options[0]) for item in value)
     if options:
         return any(_fits(value, option) for option in options)
     if hint is float:

@@ -22,7 +22,7 @@ from clocks import clocks
 from synthetic import write_noise_corpus
 from torch import Tensor
 
-from asr.bundle import save_bundle
+from asr.bundle import load_bundle, save_bundle
 from asr.data.manifest import read_manifest
 from asr.decoding.config import DecoderConfig
 from asr.features import FeatureConfig
@@ -50,17 +50,16 @@ def batches_of(transcriber: Transcriber, paths: list[Path]) -> list[Tensor]:
 
 def measure(paths: list[Path], model: Path, repetitions: int) -> None:
     """Print speed end to end, speed of the bare model, and the share of one in the other."""
-    transcriber = Transcriber.load(model)
+    transcriber = Transcriber.load(model, method="greedy")
     features, encoder = transcriber.model.features_config, transcriber.model.encoder_config
     bare = BareModel(features.n_features, encoder, len(transcriber.model.tokenizer))
     bare.eval().to(transcriber.device)
     batches = batches_of(transcriber, paths)
-    audio = 0.0
+    results = list(transcriber.transcribe_many(paths))
+    audio = sum(result.duration for result in results if isinstance(result, Transcript))
 
-    def transcribe() -> None:
-        nonlocal audio
-        results = list(transcriber.transcribe_many(paths))
-        audio = sum(result.duration for result in results if isinstance(result, Transcript))
+    def transcribe(transcriber: Transcriber = transcriber) -> None:
+        list(transcriber.transcribe_many(paths))
 
     @torch.inference_mode()
     def forward() -> None:
@@ -72,9 +71,14 @@ def measure(paths: list[Path], model: Path, repetitions: int) -> None:
     share, cpu_share = np.median([bare / ours for ours, bare in pairs], axis=0)
     print(f"{torch.get_num_threads()} threads on {transcriber.device}, torch {torch.__version__}")
     print(f"{len(paths)} recordings, {audio:.0f} s")
-    print(f"file to text  {audio / np.median([ours[0] for ours, _ in pairs]):6.0f} x real time")
-    print(f"bare forward  {audio / np.median([bare[0] for _, bare in pairs]):6.0f} x real time")
-    print(f"share         {share:6.0%}, of CPU time {cpu_share:.0%}")
+    ours, theirs = np.median(pairs, axis=0)[:, 0]
+    print(f"file to text, greedy {audio / ours:6.0f} x real time")
+    print(f"bare forward         {audio / theirs:6.0f} x real time")
+    print(f"share                {share:6.0%}, of CPU time {cpu_share:.0%}")
+    decoder = load_bundle(model).decoder
+    if decoder.method != "greedy":
+        seconds = seconds_of(partial(transcribe, Transcriber.load(model)))[0]
+        print(f"with its beam of {decoder.beam_width}: {audio / seconds:.0f} x real time")
 
 
 def measure_start(recording: Path, model: Path, repetitions: int) -> None:

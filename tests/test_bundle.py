@@ -101,6 +101,16 @@ def test_statistics_travel_with_the_weights(path: Path, model: CtcModel) -> None
     assert torch.equal(log_probs(load_bundle(path).model), log_probs(model))
 
 
+def test_language_and_character_model_travel_along(path: Path, model: CtcModel) -> None:
+    assert load_bundle(path).language_model is load_bundle(path).character_model is None
+    save_bundle(path, model, DecoderConfig(), "", language_model=b"n-grams", character_model=b"x")
+    bundle = load_bundle(path)
+    assert (bundle.language_model, bundle.character_model) == (b"n-grams", b"x")
+    save_bundle(path, model, DecoderConfig(), "", character_model=b"x")
+    bundle = load_bundle(path)
+    assert (bundle.language_model, bundle.character_model) == (None, b"x")
+
+
 def test_the_same_model_gives_the_same_bytes(path: Path, model: CtcModel, tmp_path: Path) -> None:
     save_bundle(tmp_path / "again.asr", model, DecoderConfig(), "# Card — ok\n", half=False)
     assert (tmp_path / "again.asr").read_bytes() == path.read_bytes()
@@ -110,6 +120,8 @@ def test_older_bundles_lack_newer_settings(path: Path) -> None:
     encoder = {key: value for key, value in asdict(ENCODER).items() if key != "dropout"}
     change_config(path, encoder=encoder)
     assert load_bundle(path).model.encoder_config == ENCODER
+    change_config(path, decoder={"method": "beam", "beam_width": 7})
+    assert load_bundle(path).decoder == DecoderConfig("beam", beam_width=7)
 
 
 @pytest.mark.parametrize(

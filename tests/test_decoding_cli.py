@@ -103,10 +103,11 @@ def test_processes_find_what_one_finds(arpa: Path) -> None:
         decoder.decode(torch.from_numpy(row)[None], torch.tensor([len(row)]))[0] for row in rows
     ]
     done: list[int] = []
-    with DecoderPool(tokenizer.alphabet, arpa, jobs=2, n_best=3) as pool:
-        assert pool.decode(rows, config, done.append) == expected
+    with DecoderPool(tokenizer.alphabet, arpa, jobs=2) as pool:
+        assert pool.decode(rows, config, done.append, n_best=3) == expected
+        assert pool.decode(rows, config) == [n_best[:1] for n_best in expected]
         other = DecoderConfig("beam", 20, lm_weight=2.0)
-        assert pool.decode(rows, other) != expected
+        assert pool.decode(rows, other, n_best=3) != expected
     assert sum(done) == len(rows)
 
 
@@ -164,6 +165,10 @@ def test_a_bad_language_model_is_one_clear_line(
         (["--hotwords", "Avonlea"], "hotwords need a language model"),
         (["--hotwords", "@nowhere.txt"], "nowhere.txt: cannot read these hotwords"),
         (["--decoder", "greedy", "--hotwords", "A"], "greedy decoding takes no"),
+        (["--decoder", "greedy", "--char-lm", "nowhere"], "greedy decoding takes no"),
+        (["--decoder", "fusion", "--hotwords", "A"], "fusion takes no n-grams, lexicon or"),
+        (["--decoder", "fusion"], "fusion needs a character model; give one with --char-lm"),
+        (["--char-lm", "nowhere"], "nowhere: cannot read this character model: no such file"),
         (["--lexicon", "nowhere.txt"], "nowhere.txt: cannot read this lexicon"),
     ],
 )
@@ -199,6 +204,14 @@ def test_a_model_without_language_model_cannot_be_tuned(tmp_path: Path) -> None:
 
 
 def test_settings_are_checked() -> None:
-    for settings in ({"beam_width": 0}, {"lm_weight": -1.0}, {"confidence_scale": 0.0}):
+    for settings in (
+        {"beam_width": 0},
+        {"fusion_width": 0},
+        {"n_best": 0},
+        {"lm_weight": -1.0},
+        {"char_lm_weight": -1.0},
+        {"fusion_weight": -1.0},
+        {"confidence_scale": 0.0},
+    ):
         with pytest.raises(ConfigError):
             DecoderConfig(**settings)  # type: ignore[arg-type]

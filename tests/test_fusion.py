@@ -8,9 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.decoding.alignment import align_words
+from asr.decoding.beam import BeamDecoder
+from asr.decoding.build import build_decoder
+from asr.decoding.config import DecoderConfig
 from asr.decoding.fusion import FusionDecoder
-from asr.decoding.hypothesis import Hypothesis
-from asr.decoding.rescoring import Rescorer
+from asr.decoding.hypothesis import Decoder, Hypothesis
+from asr.decoding.rescoring import Rescorer, RescoringDecoder
 from asr.errors import ConfigError
 from asr.lm.character import CharacterModel, CharacterModelConfig
 from asr.text import CharTokenizer
@@ -44,7 +48,7 @@ def acoustic_scores(log_probs: Tensor) -> dict[str, float]:
     return {text: math.log(p) for text, p in total.items()}
 
 
-def decode(decoder: FusionDecoder, log_probs: Tensor) -> list[Hypothesis]:
+def decode(decoder: Decoder, log_probs: Tensor) -> list[Hypothesis]:
     [n_best] = decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
     return n_best
 
@@ -73,6 +77,27 @@ def test_the_full_beam_equals_enumeration(
         values = hypothesis.score, hypothesis.acoustic_score, hypothesis.lm_score
         assert hypothesis.text == text
         assert values == pytest.approx(expected[text], abs=1e-3)
+
+
+def test_an_alphabet_without_a_space_has_no_silence(model: CharacterModel) -> None:
+    torch.manual_seed(0)
+    letters = CharTokenizer("ABC")
+    model = CharacterModel(CharacterModelConfig("gru", 8, alphabet="ABC")).eval()
+    log_probs = random_log_probs(5, 0)
+    acoustic: dict[str, float] = defaultdict(float)
+    for path in itertools.product(range(len(letters)), repeat=len(log_probs)):
+        text = letters.decode(token for token, _ in itertools.groupby(path))
+        acoustic[text] += math.exp(sum(log_probs[t, k].item() for t, k in enumerate(path)))
+    expected = {
+        text: math.log(p) + 0.5 * model.score([text]).item() + 0.2 * len(text)
+        for text, p in acoustic.items()
+    }
+    decoder = FusionDecoder(letters, model, beam_width=10**5, character_score=0.2, n_best=5)
+    for hypothesis, text in zip(
+        decode(decoder, log_probs), sorted(expected, key=lambda text: -expected[text]), strict=False
+    ):
+        assert hypothesis.text == text
+        assert hypothesis.score == pytest.approx(expected[text], abs=1e-3)
 
 
 def test_a_narrow_beam_finds_what_a_wide_one_finds_on_clear_speech(model: CharacterModel) -> None:
@@ -130,6 +155,64 @@ def test_rescoring_adds_the_models_opinion_and_sorts(model: CharacterModel) -> N
             assert hypothesis.acoustic_score == old.acoustic_score
     likelier = max(("AB", "BA"), key=scores.__getitem__)
     assert rescored[0][0].text == likelier
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rescoring_all_texts_of_the_beam_equals_enumeration(
+    model: CharacterModel, seed: int
+) -> None:
+    log_probs = random_log_probs(5, seed)
+    acoustic: dict[str, float] = defaultdict(float)
+    for path in itertools.product(range(len(SMALL)), repeat=len(log_probs)):
+        text = SMALL.decode(token for token, _ in itertools.groupby(path))
+        acoustic[text] += math.exp(sum(log_probs[t, k].item() for t, k in enumerate(path)))
+    expected = {
+        text: math.log(p) + 0.8 * model.score([text]).item() + 0.4 * len(text)
+        for text, p in acoustic.items()
+    }
+    config = DecoderConfig("beam", beam_width=5000, n_best=5000, char_lm_weight=0.8, char_score=0.4)
+    found = decode(build_decoder(SMALL, config, character_model=model), log_probs)
+    ranked = sorted(expected, key=lambda text: -expected[text])
+    for hypothesis, text in zip(found[:10], ranked[:10], strict=True):
+        assert hypothesis.text == text
+        assert hypothesis.score == pytest.approx(expected[text], abs=1e-3)
+
+
+def test_rescored_texts_are_the_same_alone_and_together_and_have_times(
+    model: CharacterModel,
+) -> None:
+    config = DecoderConfig("beam", beam_width=30, n_best=10, char_lm_weight=1.0)
+    decoder = build_decoder(SMALL, config, character_model=model)
+    rows = [random_log_probs(frames, frames) for frames in (12, 1, 7)]
+    batch = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1.0)
+    together = decoder.decode(batch, torch.tensor([12, 1, 7]))
+    for n_best, row in zip(together, rows, strict=True):
+        alone = decode(decoder, row)
+        assert [h.text for h in n_best] == [h.text for h in alone]
+        assert 1 <= len(n_best) <= 10
+        words = align_words(n_best[0], row, SMALL, 0.04)
+        assert [word.word for word in words] == n_best[0].text.split()
+        assert all(0 <= word.start < word.end <= 0.04 * len(row) for word in words)
+        assert all(0 < word.confidence <= 1 for word in words)
+
+
+def test_settings_choose_the_decoder(model: CharacterModel) -> None:
+    fusion = build_decoder(
+        SMALL,
+        DecoderConfig("fusion", fusion_width=7, fusion_weight=0.9, fusion_score=0.1),
+        character_model=model,
+    )
+    assert isinstance(fusion, FusionDecoder)
+    assert (fusion.beam_width, fusion.weight, fusion.character_score) == (7, 0.9, 0.1)
+    with pytest.raises(ConfigError, match="fusion needs a character model; give one with --char"):
+        build_decoder(SMALL, DecoderConfig("fusion"))
+    beam = DecoderConfig("beam", n_best=3)
+    both = build_decoder(SMALL, beam, character_model=model)
+    assert isinstance(both, RescoringDecoder)
+    assert len(decode(both, random_log_probs(9, 0))) == 3
+    without = DecoderConfig("beam", char_lm_weight=0.0)
+    assert isinstance(build_decoder(SMALL, without, character_model=model), BeamDecoder)
+    assert isinstance(build_decoder(SMALL, beam), BeamDecoder)
 
 
 def test_another_alphabet_is_refused(model: CharacterModel) -> None:

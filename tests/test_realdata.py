@@ -3,8 +3,12 @@
 import os
 from pathlib import Path
 
+import jiwer
+import numpy as np
 import pytest
+import soundfile
 
+from asr.audio import load_audio
 from asr.bundle import packaged_model
 from asr.data.corpora import read_corpus
 from asr.scoring.report import score
@@ -31,7 +35,7 @@ def test_every_transcript_of_dev_clean_has_its_recording(dev_clean):
 
 
 @pytest.mark.parametrize(
-    "method, most_cer, most_wer", [("greedy", 0.30, 0.75), ("beam", 0.285, 0.54)]
+    "method, most_cer, most_wer", [("greedy", 0.30, 0.75), ("beam", 0.27, 0.50)]
 )
 def test_packaged_model_keeps_its_error_rate(dev_clean, method, most_cer, most_wer):
     utterances = dev_clean[::15]  # some of each speaker
@@ -46,3 +50,21 @@ def test_packaged_model_keeps_its_error_rate(dev_clean, method, most_cer, most_w
     assert report.utterances >= 40
     assert report.cer < most_cer
     assert report.wer < most_wer
+
+
+def test_a_long_recording_has_the_words_of_its_parts(dev_clean, tmp_path):
+    utterances = dev_clean[::8]
+    reference = " ".join(utterance.text for utterance in utterances)
+    transcriber = Transcriber.load(packaged_model())
+    alone = transcriber.transcribe_many([utterance.audio for utterance in utterances])
+    parts = jiwer.wer(reference, " ".join(result.text for result in alone))
+    rng = np.random.default_rng(0)
+    for noise in (0.0, 1e-3):
+        with soundfile.SoundFile(tmp_path / "joined.wav", "w", 16_000, 1, "PCM_16") as file:
+            for utterance in utterances:
+                file.write(load_audio(utterance.audio, 16_000))
+                pause = round(rng.uniform(0, 2) * 16_000)
+                file.write((noise * rng.standard_normal(pause)).astype(np.float32))
+        joined = jiwer.wer(reference, transcriber.transcribe(tmp_path / "joined.wav").text)
+        # Within a point on all of dev-clean; on so few words chance moves it as much.
+        assert joined < parts + 0.02

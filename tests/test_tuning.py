@@ -1,9 +1,15 @@
 """The search for decoder settings: on a known surface, and from a manifest to a bundle."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from asr.decoding.config import DecoderConfig
-from asr.decoding.tuning import BEAM_WIDTHS, Trial, tune, word_error_rate
+from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.rescoring import Rescorer
+from asr.decoding.tuning import BEAM_WIDTHS, Trial, tune, tune_rescoring, word_error_rate
+from asr.lm.character import CharacterModel, CharacterModelConfig
 
 REFERENCES = ["A " * 1000]
 
@@ -38,6 +44,14 @@ def test_finds_the_lowest_point_of_a_valley() -> None:
     assert best.wer == pytest.approx(0.1)
 
 
+def test_finds_the_weight_of_the_priors() -> None:
+    start = DecoderConfig(priors=(-1.0, -2.0))
+    chosen, _ = tune(
+        lambda config: with_errors(100 + 300 * abs(config.prior_weight - 0.8)), REFERENCES, start
+    )
+    assert (chosen.prior_weight, chosen.priors) == (0.8, (-1.0, -2.0))
+
+
 def test_takes_no_wider_beam_than_pays() -> None:
     chosen, _ = tune(lambda config: with_errors(100), REFERENCES, DecoderConfig())
     assert chosen.beam_width == BEAM_WIDTHS[0]
@@ -60,3 +74,52 @@ def test_other_settings_are_kept() -> None:
     start = DecoderConfig(confidence_scale=2.0)
     chosen, _ = tune(valley, REFERENCES, start)
     assert chosen.confidence_scale == 2.0
+
+
+def n_best_lists(texts: list[list[str]]) -> list[list[Hypothesis]]:
+    """Return hypotheses, each worse than the one before it by 1."""
+    return [
+        [Hypothesis(text, (), (), -float(i), -float(i)) for i, text in enumerate(n_best)]
+        for n_best in texts
+    ]
+
+
+def test_each_trial_of_rescoring_ranks_as_the_rescorer_does() -> None:
+    torch.manual_seed(3)
+    model = CharacterModel(CharacterModelConfig("gru", 8)).eval()
+    with torch.no_grad():
+        model.output.weight.mul_(8)
+    lists = n_best_lists([["A B", "A", "B B C"], ["C"], ["B A", "", "C B A", "A B C D"]])
+    texts = [hypothesis.text for n_best in lists for hypothesis in n_best]
+    references = ["B B C", "C A", "A B C"]
+    chosen, trials = tune_rescoring(
+        lists, model.score(texts).tolist(), references, DecoderConfig("beam", 20)
+    )
+    assert len({trial.wer for trial in trials}) > 2
+    for trial in trials:
+        config = trial.config
+        rescorer = Rescorer(
+            model.tokenizer,
+            model,
+            weight=config.char_lm_weight,
+            character_score=config.char_score,
+        )
+        found = [n_best[0].text for n_best in rescorer.rescore(lists)]
+        assert trial.wer == pytest.approx(word_error_rate(references, found))
+        assert config == replace(
+            DecoderConfig("beam", 20),
+            char_lm_weight=config.char_lm_weight,
+            char_score=config.char_score,
+        )
+    best = min(trial.wer for trial in trials)
+    good = [trial.config for trial in trials if trial.wer == best]
+    assert chosen == min(good, key=lambda config: config.char_lm_weight)
+
+
+def test_a_character_model_that_does_not_help_is_left_out() -> None:
+    lists = n_best_lists([["RIGHT", "WRONG"]])
+    chosen, trials = tune_rescoring(lists, [-9.0, -1.0], ["RIGHT"], DecoderConfig("beam"))
+    assert (chosen.char_lm_weight, chosen.char_score) == (0, 0)
+    assert trials[0].config == chosen
+    chosen, _ = tune_rescoring(lists, [-9.0, -1.0], ["WRONG"], DecoderConfig("beam"))
+    assert chosen.char_lm_weight == pytest.approx(0.15)  # the first for which 8 x > 1

@@ -23,11 +23,11 @@ BatchSeconds = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 Method = Annotated[
-    Literal["greedy", "beam"] | None,
+    Literal["greedy", "beam", "fusion"] | None,
     typer.Option(
         "--decoder",
-        help="greedy is fastest; beam uses the language model. As stored with the model if not"
-        " given.",
+        help="greedy is fastest; beam uses the language model, fusion a character model alone. As"
+        " stored with the model if not given.",
         show_default=False,
     ),
 ]
@@ -46,6 +46,20 @@ WordScore = Annotated[
     float | None,
     typer.Option(help="Added for each word; higher for more words.", show_default=False),
 ]
+CharLm = Annotated[
+    Path | None,
+    typer.Option(
+        help="Character model: rescores the best texts of the beam; the model's own if not given."
+    ),
+]
+CharLmWeight = Annotated[
+    float | None,
+    typer.Option(min=0, help="Weight of the character model; 0 for none.", show_default=False),
+]
+CharScore = Annotated[
+    float | None,
+    typer.Option(help="Added for each character, beside a character model.", show_default=False),
+]
 BeamWidth = Annotated[
     int | None, typer.Option(min=1, help="Prefixes kept while searching.", show_default=False)
 ]
@@ -61,11 +75,20 @@ HotwordScore = Annotated[
 ]
 
 
+# One option for two settings, of which a decoder uses but its own.
+IN_FUSION = {
+    "beam_width": "fusion_width",
+    "char_lm_weight": "fusion_weight",
+    "char_score": "fusion_score",
+}
+
+
 def load_transcriber(
     model: Path | None,
     device: str | None,
     *,
     language_model: Path | None,
+    character_model: Path | None,
     lexicon: Path | None,
     hotwords: str | None,
     **settings: Any,
@@ -73,13 +96,16 @@ def load_transcriber(
     """Load a model with the decoder settings that were given; ``None`` stands for the model's."""
     from asr.transcriber import Transcriber
 
+    given = {name: value for name, value in settings.items() if value is not None}
+    given |= {IN_FUSION[name]: value for name, value in given.items() if name in IN_FUSION}
     return Transcriber.load(
         model,
         device,
         language_model=language_model,
+        character_model=character_model,
         lexicon=lexicon,
         hotwords=_hotwords(hotwords),
-        **{name: value for name, value in settings.items() if value is not None},
+        **given,
     )
 
 

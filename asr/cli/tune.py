@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from asr.data.manifest import Utterance
+    from asr.decoding.config import DecoderConfig
+    from asr.decoding.pool import DecoderPool
     from asr.decoding.tuning import Trial
+    from asr.lm.character import CharacterModel
     from asr.transcriber import Transcriber
 
 
@@ -30,7 +33,14 @@ def tune(
     lm: Annotated[
         Path | None, typer.Option(help="ARPA file, plain or .gz; the model's own if not given.")
     ] = None,
+    char_lm: Annotated[
+        Path | None,
+        typer.Option(help="Character model to rescore with; the model's own if not given."),
+    ] = None,
     lexicon: Lexicon = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the beam's settings; find the character model's.")
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Picture of the word error rates, PNG or SVG.")
     ] = None,
@@ -41,13 +51,17 @@ def tune(
 ) -> None:
     """Find the settings of the beam that make the fewest errors, and store them with the model.
 
-    Recordings are recognised once; each trial only decodes. The new bundle holds the language
-    model, so that asr transcribe needs nothing else.
+    Recordings are recognised once; each trial only decodes. With a character model, its weights
+    are found next, on the best texts of that beam. The new bundle holds the language models, so
+    that asr transcribe needs nothing else.
     """
     from asr.bundle import load_bundle, packaged_model, save_bundle
     from asr.data.manifest import read_manifest
+    from asr.decoding.fusion import check_same_alphabet
     from asr.decoding.pool import DecoderPool
+    from asr.decoding.priors import measure_priors
     from asr.decoding.tuning import tune as search
+    from asr.lm.character import parse_character_model
     from asr.lm.lexicon import read_lexicon
     from asr.transcriber import Transcriber, choose_device
 
@@ -57,6 +71,13 @@ def tune(
     content = _compressed(lm) if lm else bundle.language_model
     if content is None:
         raise LanguageModelError(f"{bundle.path}: holds no language model; give one with --lm")
+    characters = _content(char_lm) if char_lm else bundle.character_model
+    if keep and (characters is None or plot):
+        raise typer.BadParameter("--keep needs a character model, and leaves nothing to plot")
+    rescorer = None
+    if characters is not None:
+        rescorer = parse_character_model(characters, char_lm or bundle.path)
+        check_same_alphabet(bundle.model.tokenizer, rescorer)
     log_probs = _log_probs(Transcriber(bundle.model, choose_device(device)), utterances)
     references = [utterance.text for utterance in utterances if utterance.id in log_probs]
     rows = list(log_probs.values())
@@ -66,23 +87,62 @@ def tune(
         packed.language_model_file() as path,
         DecoderPool(alphabet, str(path), words, jobs) as pool,
     ):
-        chosen, trials = search(
-            lambda config: [n_best[0].text for n_best in pool.decode(rows, config)],
-            references,
-            bundle.decoder,
-            _tell,
+        chosen = replace(bundle.decoder, method="beam")
+        if not keep:
+            chosen, trials = search(
+                lambda config: [n_best[0].text for n_best in pool.decode(rows, config)],
+                references,
+                replace(bundle.decoder, priors=measure_priors(rows)),
+                _tell,
+            )
+            typer.echo(
+                f"\nchosen: lm_weight {chosen.lm_weight:g}, word_score {chosen.word_score:g}, "
+                f"prior_weight {chosen.prior_weight:g}, unknown_score {chosen.unknown_score:g}, "
+                f"beam_width {chosen.beam_width}\n"
+            )
+            if plot:
+                from asr.plots.wer_surface import draw_wer_surface
+
+                title = f"{len(references)} utterances of {manifest.name}"
+                draw_wer_surface(trials, chosen, title).savefig(plot, dpi=100)
+        if rescorer:
+            chosen = _tune_rescoring(pool, rows, rescorer, references, chosen)
+    save_bundle(
+        output,
+        bundle.model,
+        chosen,
+        bundle.card,
+        language_model=content,
+        character_model=characters,
+    )
+    typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
+
+
+def _tune_rescoring(
+    pool: "DecoderPool",
+    rows: "list[NDArray[np.float32]]",
+    model: "CharacterModel",
+    references: list[str],
+    start: "DecoderConfig",
+) -> "DecoderConfig":
+    """Find the weights of the character model, and tell the best of each weight."""
+    from asr.decoding.tuning import tune_rescoring
+
+    n_best_lists = pool.decode(rows, start, n_best=start.n_best)
+    texts = [hypothesis.text for n_best in n_best_lists for hypothesis in n_best]
+    chosen, trials = tune_rescoring(n_best_lists, model.score(texts).tolist(), references, start)
+    best: dict[float, Trial] = {}
+    for trial in sorted(trials, key=lambda trial: trial.wer):
+        best.setdefault(trial.config.char_lm_weight, trial)
+    for weight, trial in sorted(best.items()):
+        typer.echo(
+            f"char_lm_weight {weight:<5g} char_score {trial.config.char_score:<7g} "
+            f"WER {trial.wer:7.2%}"
         )
     typer.echo(
-        f"\nchosen: lm_weight {chosen.lm_weight:g}, word_score {chosen.word_score:g}, "
-        f"unknown_score {chosen.unknown_score:g}, beam_width {chosen.beam_width}"
+        f"\nchosen: char_lm_weight {chosen.char_lm_weight:g}, char_score {chosen.char_score:g}\n"
     )
-    if plot:
-        from asr.plots.wer_surface import draw_wer_surface
-
-        title = f"{len(references)} utterances of {manifest.name}"
-        draw_wer_surface(trials, chosen, title).savefig(plot, dpi=100)
-    save_bundle(output, bundle.model, chosen, bundle.card, language_model=content)
-    typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
+    return chosen
 
 
 def _log_probs(
@@ -107,17 +167,22 @@ def _compressed(path: Path) -> bytes:
     """Return the file's content, compressed."""
     import gzip
 
+    content = _content(path)
+    return content if path.suffix == ".gz" else gzip.compress(content, 6, mtime=0)
+
+
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise LanguageModelError(f"{path}: cannot read this language model: {error}") from error
-    return content if path.suffix == ".gz" else gzip.compress(content, 6, mtime=0)
 
 
 def _tell(trial: "Trial") -> None:
     config = trial.config
     typer.echo(
         f"lm_weight {config.lm_weight:<5g} word_score {config.word_score:<5g} "
+        f"prior_weight {config.prior_weight:<5g} "
         f"unknown_score {config.unknown_score:<5g} beam_width {config.beam_width:<4d} "
         f"WER {trial.wer:7.2%}  {trial.seconds:5.1f} s"
     )

@@ -23,13 +23,14 @@ from torch import Tensor
 from asr.decoding.config import DecoderConfig
 from asr.decoding.hotwords import HotwordModel
 from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.priors import scaled_priors
 from asr.errors import ConfigError, LanguageModelError
 from asr.lm.word_model import UNKNOWN, WordModel
 from asr.text import CharTokenizer, normalise
 
 LN10 = math.log(10)  # n-gram models and KenLM speak of base-10 logarithms
-BEAM_THRESHOLD = 25.0  # natural log: what is so far behind the best prefix never returns
-TOKENS_PER_FRAME = 14  # the likeliest ones; more change next to nothing and cost time
+BEAM_THRESHOLD = 15.0  # natural log: what is so far behind the best prefix never returns
+TOKENS_PER_FRAME = 8  # the likeliest ones; more change next to nothing and cost time
 SMALLEST_WEIGHT = 1e-3  # of the language model, where something is divided by it
 IMPOSSIBLE = -1e4
 
@@ -40,9 +41,9 @@ class BeamDecoder:
     With a language model, prefixes are those of its words. A word that it does not list is
     spelled in pieces, beginnings of listed words or single letters, each of which costs
     ``unknown_score`` and the model's probability of ``<unk>``, so that names survive where the
-    acoustics insist. The score of a
-    hypothesis is that of its best path. Without a language model, any characters may follow one
-    another, and the score sums over all paths in the beam.
+    acoustics insist. The score of a hypothesis is that of its best path, the label priors divided
+    out. Without a language model, any characters may follow one another, and the score sums over
+    all paths in the beam.
 
     References: Hannun et al. 2014, "First-Pass Large Vocabulary Continuous Speech Recognition
     using Bi-Directional Recurrent DNNs" (prefix search); Kahn et al. 2022, "Flashlight" (the
@@ -112,6 +113,7 @@ class BeamDecoder:
 
     def _configured(self, config: DecoderConfig) -> LexiconDecoder | LexiconFreeDecoder:
         blank = self.tokenizer.blank
+        self._priors = scaled_priors(config, self.tokenizer)
         tokens = min(TOKENS_PER_FRAME, len(self.tokenizer))
         width, ctc = config.beam_width, CriterionType.CTC
         if self._scorer is None:
@@ -132,9 +134,10 @@ class BeamDecoder:
             options, self._trie, self._scorer, self._space, blank, self._unknown, [], False
         )
 
-    def with_config(self, config: DecoderConfig) -> "BeamDecoder":
+    def with_config(self, config: DecoderConfig, n_best: int = 1) -> "BeamDecoder":
         """Return a decoder of the same words with other weights; hotwords keep their bonus."""
         decoder = copy.copy(self)
+        decoder.n_best = n_best
         decoder._decoder = decoder._configured(config)
         return decoder
 
@@ -150,6 +153,8 @@ class BeamDecoder:
     def _decode(self, log_probs: NDArray[np.float32]) -> list[Hypothesis]:
         if not len(log_probs):
             return [Hypothesis("", (), (), 0.0, 0.0)]
+        if self._scorer is not None:  # which tells what is common, in place of the priors
+            log_probs = log_probs - self._priors
         emissions = np.ascontiguousarray(np.concatenate([log_probs, self._end]))
         results = self._decoder.decode(emissions.ctypes.data, *emissions.shape)
         found: dict[str, Hypothesis] = {}
@@ -171,9 +176,14 @@ class BeamDecoder:
             tuple(tokens),
             tuple(timesteps),
             result.score,
-            result.score if self._scorer is None else result.emittingModelScore,
+            self._acoustic_score(result, path),
             result.lmScore * LN10,
         )
+
+    def _acoustic_score(self, result: DecodeResult, path: NDArray[np.int64]) -> float:
+        if self._scorer is None:
+            return float(result.score)
+        return float(result.emittingModelScore + self._priors[path].sum())
 
     def _without_idle_spaces(
         self, tokens: list[int], timesteps: list[int]

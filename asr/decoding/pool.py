@@ -34,7 +34,6 @@ class DecoderPool:
         language_model: ARPA file.
         words: the lexicon; all words of the model if ``None``.
         jobs: processes; one per processor if ``None``.
-        n_best: most hypotheses per utterance.
     """
 
     def __init__(
@@ -43,13 +42,12 @@ class DecoderPool:
         language_model: str | Path,
         words: Sequence[str] | None = None,
         jobs: int | None = None,
-        n_best: int = 1,
     ) -> None:
         self._pool = ProcessPoolExecutor(
             jobs or os.cpu_count() or 1,
             multiprocessing.get_context("spawn"),  # forking beside torch's threads can hang
             _start,
-            (alphabet, str(language_model), words, n_best),
+            (alphabet, str(language_model), words),
         )
 
     def __enter__(self) -> "DecoderPool":
@@ -70,6 +68,8 @@ class DecoderPool:
         log_probs: Sequence[NDArray[np.float32]],
         config: DecoderConfig,
         on_progress: Callable[[int], None] | None = None,
+        *,
+        n_best: int = 1,
     ) -> list[list[Hypothesis]]:
         """Decode utterances.
 
@@ -77,6 +77,7 @@ class DecoderPool:
             log_probs: (frames, vocab) of each utterance.
             config: weights and beam width.
             on_progress: called with the number of utterances done, after each chunk.
+            n_best: most hypotheses per utterance.
 
         Returns:
             An n-best list per utterance.
@@ -85,7 +86,7 @@ class DecoderPool:
             ConfigError: a process died, mostly for want of memory.
         """
         chunks: list[Future[list[list[Hypothesis]]]] = [
-            self._pool.submit(_decode, log_probs[i : i + CHUNK], config)
+            self._pool.submit(_decode, log_probs[i : i + CHUNK], config, n_best)
             for i in range(0, len(log_probs), CHUNK)
         ]
         results: list[list[Hypothesis]] = []
@@ -103,18 +104,18 @@ class DecoderPool:
         return results
 
 
-def _start(alphabet: str, language_model: str, words: Sequence[str] | None, n_best: int) -> None:
+def _start(alphabet: str, language_model: str, words: Sequence[str] | None) -> None:
     global _decoder
     torch.set_num_threads(1)
     tokenizer = CharTokenizer(alphabet)
     model = WordModel(language_model, alphabet)
-    _decoder = BeamDecoder(tokenizer, DecoderConfig("beam"), model, words=words, n_best=n_best)
+    _decoder = BeamDecoder(tokenizer, DecoderConfig("beam"), model, words=words)
 
 
 def _decode(
-    log_probs: Sequence[NDArray[np.float32]], config: DecoderConfig
+    log_probs: Sequence[NDArray[np.float32]], config: DecoderConfig, n_best: int
 ) -> list[list[Hypothesis]]:
-    decoder = _decoder.with_config(config)
+    decoder = _decoder.with_config(config, n_best)
     return [
         decoder.decode(torch.from_numpy(row)[None], torch.tensor([len(row)]))[0]
         for row in log_probs

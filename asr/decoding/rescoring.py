@@ -1,10 +1,12 @@
 """N-best lists put into a new order by a character language model."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from asr.decoding.fusion import check_same_alphabet
-from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.hypothesis import Decoder, Hypothesis
 from asr.lm.character import CharacterModel
 from asr.text import CharTokenizer
 
@@ -58,3 +60,20 @@ class Rescorer:
             score=hypothesis.score + bonus,
             lm_score=hypothesis.lm_score + log_prob,
         )
+
+
+@dataclass(frozen=True)
+class RescoringDecoder:
+    """A decoder whose n-best lists are rescored.
+
+    Attributes:
+        first: finds the hypotheses.
+        rescorer: puts them into a new order.
+    """
+
+    first: Decoder
+    rescorer: Rescorer
+
+    def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+        """Decode a batch; see :class:`~asr.decoding.hypothesis.Decoder`."""
+        return self.rescorer.rescore(self.first.decode(log_probs, lengths))

@@ -4,17 +4,23 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from asr.decoding.config import DecoderConfig
+from asr.decoding.hypothesis import Hypothesis
 
 LM_WEIGHTS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3)
 WORD_SCORES = (-1.0, 0.0, 1.0, 2.0, 3.0)
-NEIGHBOURS = ((-0.1, 0.0), (0.1, 0.0), (0.0, -0.5), (0.0, 0.5))
+PRIOR_WEIGHT = 0.5  # of the coarse grid
+STEPS = {"lm_weight": 0.1, "word_score": 0.5, "prior_weight": 0.1}
+LEAST = {"lm_weight": 0.01, "word_score": -np.inf, "prior_weight": 0.0}
 UNKNOWN_SCORES = (-2.0, -4.0, -6.0, -9.0, -13.0, -100.0)
 SEARCH_WIDTH = 50  # weights that are best for it are good for wider beams, and it takes less time
-BEAM_WIDTHS = (25, 50, 100, 200)
+BEAM_WIDTHS = (25, 50, 100, 200, 400)
 WORTH_IT = 0.001  # relative gain that a wider beam must bring
+CHAR_LM_WEIGHTS = tuple(i / 20 for i in range(31))
+CHAR_SCORES = tuple(i / 4 for i in range(-2, 17))  # per weight: a character costs the model about 1
 
 Decode = Callable[[DecoderConfig], list[str]]
 
@@ -42,13 +48,14 @@ def tune(
 ) -> tuple[DecoderConfig, list[Trial]]:
     """Search for the best settings of a beam with a language model.
 
-    A coarse grid of weight and word score, then a walk downhill from its best point, then the
-    score of unknown words, then the smallest beam that is as good as wider ones.
+    A coarse grid of weight and word score, then a walk downhill from its best point, there with
+    the weight of the priors as well, then the score of unknown words, then the smallest beam that
+    is as good as wider ones.
 
     Args:
         decode: returns the text of each utterance under a setting.
         references: what was said.
-        start: settings that are not searched.
+        start: settings that are not searched, and the priors.
         on_trial: called after each trial.
 
     Returns:
@@ -70,7 +77,8 @@ def tune(
             found.append(trials[config])
         return min(found, key=lambda trial: trial.wer)
 
-    start = replace(start, method="beam", beam_width=SEARCH_WIDTH)
+    prior_weight = PRIOR_WEIGHT if start.priors else 0.0
+    start = replace(start, method="beam", beam_width=SEARCH_WIDTH, prior_weight=prior_weight)
     best = attempt(
         replace(start, lm_weight=weight, word_score=score)
         for weight in LM_WEIGHTS
@@ -90,16 +98,57 @@ def tune(
     return chosen.config, list(trials.values())
 
 
+def tune_rescoring(
+    n_best_lists: Sequence[Sequence[Hypothesis]],
+    log_probs: Sequence[float],
+    references: Sequence[str],
+    start: DecoderConfig,
+) -> tuple[DecoderConfig, list[Trial]]:
+    """Search for the weight of a character model that rescores n-best lists.
+
+    A trial only ranks the lists again, so that a whole grid takes a moment.
+
+    Args:
+        n_best_lists: what the beam found for each utterance.
+        log_probs: natural log, by the character model, of each hypothesis of the first list,
+            then of the second, and so on.
+        references: what was said.
+        start: settings that are not searched.
+
+    Returns:
+        The best settings, of equals the one with the smallest weight, and all trials; the first
+        of them goes without the model.
+    """
+    shape = len(n_best_lists), max(map(len, n_best_lists))
+    found = np.full(shape, -np.inf)  # what a shorter list lacks never wins
+    foreseen, lengths, errors = np.zeros((3, *shape))
+    values = iter(log_probs)
+    for i, (n_best, reference) in enumerate(zip(n_best_lists, references, strict=True)):
+        for k, hypothesis in enumerate(n_best):
+            found[i, k], foreseen[i, k] = hypothesis.score, next(values)
+            lengths[i, k] = len(hypothesis.text)
+            errors[i, k] = Levenshtein.distance(reference.split(), hypothesis.text.split())
+    words = max(1, sum(len(reference.split()) for reference in references))
+    trials: dict[DecoderConfig, Trial] = {}
+    for weight in CHAR_LM_WEIGHTS:
+        for ratio in CHAR_SCORES:
+            score = round(weight * ratio, 4)
+            config = replace(start, char_lm_weight=weight, char_score=score)
+            begin = time.perf_counter()
+            best = (found + weight * foreseen + score * lengths).argmax(axis=1)
+            wer = float(errors[np.arange(len(best)), best].sum()) / words
+            trials.setdefault(config, Trial(config, wer, time.perf_counter() - begin))
+    return min(trials.values(), key=lambda trial: trial.wer).config, list(trials.values())
+
+
 def _neighbours(config: DecoderConfig) -> list[DecoderConfig]:
-    return [
-        replace(
-            config,
-            lm_weight=round(config.lm_weight + weight, 3),
-            word_score=round(config.word_score + score, 3),
-        )
-        for weight, score in NEIGHBOURS
-        if config.lm_weight + weight > 0
+    moves = [
+        (name, round(getattr(config, name) + sign * step, 3))
+        for name, step in STEPS.items()
+        for sign in (-1, 1)
+        if name != "prior_weight" or config.priors
     ]
+    return [replace(config, **{name: value}) for name, value in moves if value >= LEAST[name]]
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -234,14 +234,25 @@ def load_character_model(path: str | Path) -> CharacterModel:
             its weights are not those of its settings or not finite.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error
-        raise LanguageModelError(
-            f"{path}: cannot read this character model: {reason}; train or fetch it again"
-        ) from error
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return parse_character_model(content, path)
+
+
+def parse_character_model(content: bytes, path: str | Path) -> CharacterModel:
+    """Load a model from the content of its file; see :func:`load_character_model`.
+
+    Args:
+        content: of the file.
+        path: where it was stored, for messages.
+    """
+    try:
+        weights = {name: x.float() for name, x in safetensors.torch.load(content).items()}
+    except SafetensorError as error:
+        raise _unreadable(path, error) from error
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata = header.get("__metadata__") or {}
     config = _parse_settings(metadata.get(METADATA), path)
     with torch.device("meta"):  # shapes alone: whatever the settings say, nothing is allocated
         model = CharacterModel(config)
@@ -254,6 +265,13 @@ def load_character_model(path: str | Path) -> CharacterModel:
         raise LanguageModelError(f"{path}: its weights are not finite; train the model again")
     model.load_state_dict(weights, assign=True)
     return model.eval()
+
+
+def _unreadable(path: str | Path, error: Exception) -> LanguageModelError:
+    reason = "no such file" if isinstance(error, FileNotFoundError) else error
+    return LanguageModelError(
+        f"{path}: cannot read this character model: {reason}; train or fetch it again"
+    )
 
 
 def _parse_settings(text: str | None, path: str | Path) -> CharacterModelConfig:

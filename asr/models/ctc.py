@@ -25,7 +25,8 @@ class CtcModel(nn.Module):
         self.features_config = features
         self.encoder_config = encoder
         self.tokenizer = CharTokenizer(alphabet)
-        self.feature_extractor = FeatureExtractor(features)
+        with torch.device("cpu"):  # computed, so it is there even where weights are yet to come
+            self.feature_extractor = FeatureExtractor(features)
         self.normalisation = Normalisation(features)
         self.encoder = Encoder(features.n_features, encoder)
         self.output = nn.Linear(encoder.output_size, len(self.tokenizer))
