@@ -54,6 +54,7 @@ def test_counts_agree_with_dynamic_programming(reference: str, hypothesis: str) 
     assert characters.errors == edit_distance(list(reference), list(hypothesis))
     assert characters.length == len(reference)
     assert len(utterance.differences) == words.errors
+    assert len(utterance.character_differences) == characters.errors
 
 
 @given(TEXTS)
@@ -151,6 +152,8 @@ def test_breakdowns() -> None:
         ("2-5 s", 2.0),
         ("20 s and more", 99.0),
     ]
+    assert report.by_duration[0].wer_ci == (0, 0)
+    assert report.by_speaker[0].wer_ci == (0.5, 1)
     assert report.confusions == (Confusion("B", "C", 2), Confusion("A", "C", 1))
     assert [utterance.id for utterance in report.worst] == ["c", "b"]
     assert report.seconds == 102.0

@@ -13,16 +13,24 @@ from asr.cli.options import Json
 def compare(
     a: Annotated[Path, typer.Argument(help="utterances.jsonl of the first system.")],
     b: Annotated[Path, typer.Argument(help="utterances.jsonl of the second system.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Web page to write, with all utterances (.html)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare the word error rates of two systems on the same utterances.
 
     The p-value of a paired bootstrap says how often so large a difference would come by chance.
     """
+    from asr.cli.page import write_comparison_page
     from asr.scoring.bootstrap import compare as compare_all
     from asr.scoring.files import read_utterances
 
-    result = compare_all(read_utterances(a), read_utterances(b))
+    scored_a, scored_b = read_utterances(a), read_utterances(b)
+    result = compare_all(scored_a, scored_b)
+    if output:
+        write_comparison_page(output, result, (a, scored_a), (b, scored_b))
     if as_json:
         typer.echo(json.dumps(asdict(result), indent=2))
         return

@@ -13,6 +13,9 @@ from asr.cli.options import (
     BATCH_SECONDS,
     BatchSeconds,
     BeamWidth,
+    CharLm,
+    CharLmWeight,
+    CharScore,
     Device,
     Hotwords,
     HotwordScore,
@@ -29,16 +32,22 @@ from asr.errors import AsrError, ManifestError
 
 if TYPE_CHECKING:
     from asr.data.manifest import Utterance
-    from asr.scoring.utterances import ScoredUtterance
-    from asr.transcriber import Transcriber
+    from asr.transcriber import Transcriber, Transcript
 
 
 def evaluate(
     manifest: Annotated[Path, typer.Argument(help="JSONL manifest with references.")],
     model: Model = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for report.json and utterances.jsonl.")
+        Path | None,
+        typer.Option(help="Folder for report.html, report.json and utterances.jsonl."),
     ] = None,
+    media: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Utterances with sound and spectrogram in report.html; the worst mainly."
+        ),
+    ] = 30,
     hypotheses: Annotated[
         Path | None,
         typer.Option(help="Score this utterances.jsonl instead of transcribing."),
@@ -51,6 +60,9 @@ def evaluate(
     lexicon: Lexicon = None,
     lm_weight: LmWeight = None,
     word_score: WordScore = None,
+    char_lm: CharLm = None,
+    char_lm_weight: CharLmWeight = None,
+    char_score: CharScore = None,
     beam_width: BeamWidth = None,
     hotwords: Hotwords = None,
     hotword_score: HotwordScore = None,
@@ -60,7 +72,8 @@ def evaluate(
     A recording that cannot be read counts as one in which nothing was recognised, and makes the
     exit code 1.
     """
-    from asr.cli.report import describe
+    from asr.cli.page import write_evaluation_page
+    from asr.cli.report import describe, write_results
     from asr.data.manifest import read_manifest
     from asr.scoring.report import score
     from asr.scoring.utterances import score_utterance
@@ -71,6 +84,7 @@ def evaluate(
         output.mkdir(parents=True, exist_ok=True)  # better refused now than after the work
     utterances = read_manifest(manifest)
     details: dict[str, Any] = {"manifest": str(manifest)}
+    transcriber, transcripts = None, None
     if hypotheses:
         texts = _read_hypotheses(hypotheses, utterances)
     else:
@@ -78,21 +92,25 @@ def evaluate(
             model,
             device,
             language_model=lm,
+            character_model=char_lm,
             lexicon=lexicon,
             hotwords=hotwords,
             method=decoder,
             lm_weight=lm_weight,
             word_score=word_score,
+            char_lm_weight=char_lm_weight,
+            char_score=char_score,
             beam_width=beam_width,
             hotword_score=hotword_score,
         )
         start = time.perf_counter()
-        texts, failures = _transcribe(transcriber, utterances, batch_seconds)
+        transcripts = _transcribe(transcriber, utterances, batch_seconds)
+        texts = [transcript.text if transcript else "" for transcript in transcripts]
         seconds = time.perf_counter() - start
         details |= {
             "model": str(model or "packaged"),
             "device": str(transcriber.device),
-            "failures": failures,
+            "failures": transcripts.count(None),
             "rtf": seconds / sum(utterance.duration for utterance in utterances),
         }
     scored = [
@@ -109,28 +127,36 @@ def evaluate(
     report = score(scored)
     entry = json.dumps(report.to_json() | details, ensure_ascii=False, indent=2)
     if output:
-        _write(output, entry, scored)
+        write_results(output, entry, scored)
     typer.echo(entry if as_json else describe(report))
     if "rtf" in details and not as_json:
         typer.echo(f"\nspeed: {1 / details['rtf']:.1f} x real time on {details['device']}")
+    if output:
+        write_evaluation_page(
+            output / "report.html",
+            report,
+            scored,
+            details | {"hypotheses": str(hypotheses)},
+            transcriber=transcriber,
+            transcripts=transcripts,
+            media=media,
+        )
     if details.get("failures"):
         raise typer.Exit(1)
 
 
 def _transcribe(
     transcriber: "Transcriber", utterances: "Sequence[Utterance]", batch_seconds: float
-) -> tuple[list[str], int]:
+) -> "list[Transcript | None]":
+    """Return a transcript per utterance, ``None`` for those that cannot be read."""
     paths = [utterance.audio for utterance in utterances]
-    texts, failures = [], 0
+    transcripts: list[Transcript | None] = []
     with audio_progress(paths) as on_progress:
         for result in transcriber.transcribe_many(paths, batch_seconds, on_progress):
             if isinstance(result, AsrError):
-                failures += 1
                 print_error(result)
-                texts.append("")
-            else:
-                texts.append(result.text)
-    return texts, failures
+            transcripts.append(None if isinstance(result, AsrError) else result)
+    return transcripts
 
 
 def _read_hypotheses(path: Path, utterances: "Sequence[Utterance]") -> list[str]:
@@ -144,12 +170,3 @@ def _read_hypotheses(path: Path, utterances: "Sequence[Utterance]") -> list[str]
             "evaluate the whole manifest"
         )
     return [texts[utterance.id] for utterance in utterances]
-
-
-def _write(folder: Path, report: str, scored: "Sequence[ScoredUtterance]") -> None:
-    from asr.atomic import whole_file
-    from asr.scoring.files import write_utterances
-
-    write_utterances(folder / "utterances.jsonl", scored)
-    with whole_file(folder / "report.json") as partial:
-        partial.write_bytes((report + "\n").encode("utf-8", errors="backslashreplace"))

@@ -1,6 +1,7 @@
-"""How the scoring commands print a report."""
+"""How the scoring commands print a report, and the files that they write."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,16 @@ def describe(report: "Report") -> str:
         parts.append(table(("most frequent errors", "count"), rows))
     parts += [_pair(utterance) for utterance in report.worst[:3]]
     return "\n\n".join(parts)
+
+
+def write_results(folder: Path, entry: str, scored: "Sequence[ScoredUtterance]") -> None:
+    """Write ``report.json`` and ``utterances.jsonl``, each whole or not at all."""
+    from asr.atomic import whole_file
+    from asr.scoring.files import write_utterances
+
+    write_utterances(folder / "utterances.jsonl", scored)
+    with whole_file(folder / "report.json") as partial:
+        partial.write_bytes((entry + "\n").encode("utf-8", errors="backslashreplace"))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -13,10 +13,15 @@ from asr.errors import ManifestError
 def score(
     reference: Annotated[Path, typer.Argument(help="Text file, one reference a line.")],
     hypothesis: Annotated[Path, typer.Argument(help="Text file, one hypothesis a line.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.html, report.json and utterances.jsonl."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure word and character error rates between two text files, line by line."""
-    from asr.cli.report import describe
+    from asr.cli.page import write_evaluation_page
+    from asr.cli.report import describe, write_results
     from asr.scoring.report import score as score_all
     from asr.scoring.utterances import score_utterance
 
@@ -27,8 +32,14 @@ def score(
             "give each reference one line, empty if nothing was recognised"
         )
     pairs = zip(references, hypotheses, strict=True)
-    report = score_all([score_utterance(f"line {i}", *pair) for i, pair in enumerate(pairs, 1)])
-    typer.echo(json.dumps(report.to_json(), indent=2) if as_json else describe(report))
+    scored = [score_utterance(f"line {i}", *pair) for i, pair in enumerate(pairs, 1)]
+    report = score_all(scored)
+    entry = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
+    typer.echo(entry if as_json else describe(report))
+    if output:
+        write_results(output, entry, scored)
+        details = {"reference": str(reference), "hypotheses": str(hypothesis)}
+        write_evaluation_page(output / "report.html", report, scored, details)
 
 
 def _read_lines(path: Path) -> list[str]:

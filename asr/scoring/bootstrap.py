@@ -21,6 +21,7 @@ Unit = Literal["speaker", "utterance"]
 Interval = tuple[float, float]
 
 RESAMPLES = 2000
+DRAWN_AT_ONCE = 2**18  # blocks; bounds the memory
 SEED = 0  # the same results always give the same interval
 
 
@@ -117,12 +118,14 @@ def _resampled_rates(systems: list[np.ndarray]) -> list[np.ndarray]:
     """Return (RESAMPLES,) rates of each system, every draw shared by all systems."""
     generator = np.random.default_rng(SEED)
     blocks = len(systems[0])
-    sums = [np.empty((RESAMPLES, 2)) for _ in systems]
-    for i in range(RESAMPLES):
-        drawn = generator.integers(blocks, size=blocks)
-        for system, sum_ in zip(systems, sums, strict=True):
-            sum_[i] = system[drawn].sum(axis=0)
-    return [sum_[:, 0] / np.maximum(sum_[:, 1], 1) for sum_ in sums]
+    at_once = max(1, DRAWN_AT_ONCE // blocks)
+    sums: list[list[np.ndarray]] = [[] for _ in systems]
+    for start in range(0, RESAMPLES, at_once):
+        drawn = generator.integers(blocks, size=(min(at_once, RESAMPLES - start), blocks))
+        for system, parts in zip(systems, sums, strict=True):
+            parts.append(system[drawn].sum(axis=1))
+    pooled = [np.concatenate(parts) for parts in sums]
+    return [sum_[:, 0] / np.maximum(sum_[:, 1], 1) for sum_ in pooled]
 
 
 def _percentiles(values: np.ndarray) -> Interval:

@@ -17,13 +17,17 @@ WORST_UTTERANCES = 10
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The rates of some of the utterances; ``words`` counts the reference's."""
+    """The rates of some of the utterances; ``words`` counts the reference's.
+
+    ``wer_ci`` is the 95 % bootstrap interval.
+    """
 
     name: str
     utterances: int
     seconds: float
     words: int
     wer: float
+    wer_ci: Interval
     cer: float
 
 
@@ -114,6 +118,14 @@ def score(utterances: Sequence[ScoredUtterance]) -> Report:
     )
 
 
+def duration_band(duration: float) -> str:
+    """Return the name of the group that recordings of this length belong to."""
+    i = bisect_right(DURATION_EDGES, duration)
+    if i == len(DURATION_EDGES):
+        return f"{DURATION_EDGES[-1]} s and more"
+    return f"{(0, *DURATION_EDGES)[i]}-{DURATION_EDGES[i]} s"
+
+
 def _by_speaker(utterances: Iterable[ScoredUtterance]) -> tuple[Group, ...]:
     groups = _grouped((u for u in utterances if u.speaker), lambda u: u.speaker)
     return tuple(sorted(groups, key=lambda group: (-group.wer, group.name)))
@@ -121,14 +133,9 @@ def _by_speaker(utterances: Iterable[ScoredUtterance]) -> tuple[Group, ...]:
 
 def _by_duration(utterances: Iterable[ScoredUtterance]) -> tuple[Group, ...]:
     known = (u for u in utterances if u.duration)
-    return tuple(_grouped(sorted(known, key=lambda u: u.duration), lambda u: _bin(u.duration)))
-
-
-def _bin(duration: float) -> str:
-    i = bisect_right(DURATION_EDGES, duration)
-    if i == len(DURATION_EDGES):
-        return f"{DURATION_EDGES[-1]} s and more"
-    return f"{(0, *DURATION_EDGES)[i]}-{DURATION_EDGES[i]} s"
+    return tuple(
+        _grouped(sorted(known, key=lambda u: u.duration), lambda u: duration_band(u.duration))
+    )
 
 
 def _grouped(
@@ -148,6 +155,7 @@ def _group(name: str, utterances: list[ScoredUtterance]) -> Group:
         seconds=sum(utterance.duration for utterance in utterances),
         words=words.length,
         wer=words.rate,
+        wer_ci=rate_interval(utterances, lambda utterance: utterance.words),
         cer=total(utterance.characters for utterance in utterances).rate,
     )
 

@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from itertools import zip_longest
 from typing import TypedDict
 
 import jiwer
 
 from asr.text import normalise
+
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,9 @@ class ScoredUtterance:
         hypothesis: normalised hypothesis.
         words: word operations.
         characters: character operations, spaces included.
-        differences: each wrong word as (reference word, hypothesis word); the second is empty
-            for a deletion, the first for an insertion.
+        alignment: each word as (reference word, hypothesis word); the second is empty for a
+            deletion, the first for an insertion.
+        character_differences: each wrong character, likewise.
         audio: path of the recording, empty if unknown.
         duration: seconds, 0 if unknown.
         speaker: name, empty if unknown.
@@ -65,10 +69,16 @@ class ScoredUtterance:
     hypothesis: str
     words: Counts
     characters: Counts
-    differences: tuple[tuple[str, str], ...]
+    alignment: tuple[Pair, ...]
+    character_differences: tuple[Pair, ...]
     audio: str = ""
     duration: float = 0.0
     speaker: str = ""
+
+    @property
+    def differences(self) -> tuple[Pair, ...]:
+        """The wrong words of the alignment."""
+        return tuple(pair for pair in self.alignment if pair[0] != pair[1])
 
     def to_row(self) -> "Row":
         """Return the utterance as a flat object for a JSONL file."""
@@ -117,13 +127,15 @@ def score_utterance(
     """
     reference, hypothesis = normalise(reference), normalise(hypothesis)
     words = jiwer.process_words(reference, hypothesis)
+    characters = jiwer.process_characters(reference, hypothesis)
     return ScoredUtterance(
         id=id,
         reference=reference,
         hypothesis=hypothesis,
         words=_counts(words),
-        characters=_counts(jiwer.process_characters(reference, hypothesis)),
-        differences=tuple(_differences(words)),
+        characters=_counts(characters),
+        alignment=tuple(_pairs(words)),
+        character_differences=tuple(pair for pair in _pairs(characters) if pair[0] != pair[1]),
         audio=audio,
         duration=duration,
         speaker=speaker,
@@ -139,14 +151,10 @@ def _counts(output: jiwer.WordOutput | jiwer.CharacterOutput) -> Counts:
     return Counts(output.hits, output.substitutions, output.deletions, output.insertions)
 
 
-def _differences(output: jiwer.WordOutput) -> Iterable[tuple[str, str]]:
+def _pairs(output: jiwer.WordOutput | jiwer.CharacterOutput) -> Iterable[Pair]:
     [reference], [hypothesis], [chunks] = output.references, output.hypotheses, output.alignments
     for chunk in chunks:
         left = reference[chunk.ref_start_idx : chunk.ref_end_idx]
         right = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        if chunk.type == "substitute":
-            yield from zip(left, right, strict=True)
-        elif chunk.type == "delete":
-            yield from ((word, "") for word in left)
-        elif chunk.type == "insert":
-            yield from (("", word) for word in right)
+        # One of the two is empty where words were deleted or inserted.
+        yield from zip_longest(left, right, fillvalue="")

@@ -1,0 +1,1 @@
+"""Results as web pages: one self-contained HTML file each."""
