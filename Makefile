@@ -1,11 +1,12 @@
 # make demo   transcribe the sample clips with the packaged model
 # make test   run the tests
-# Both install into .venv first, once. PYTHON chooses the interpreter; PIP_ARGS goes to pip.
+# make docs   build the documentation into site/
+# All install into .venv first, once. PYTHON chooses the interpreter; PIP_ARGS goes to pip.
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/.installed
 	$(BIN)/asr transcribe data/samples
@@ -19,6 +20,9 @@ lint: .venv/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install $(PIP_ARGS) -e .
@@ -29,4 +33,4 @@ lint: .venv/.installed-test
 	touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv site
