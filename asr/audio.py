@@ -9,6 +9,7 @@ are, also beyond that range, since clipping would add distortion that the record
 
 import io
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -68,7 +69,7 @@ def load_audio(source: str | Path | BinaryIO, sample_rate: int) -> Waveform:
 
 def iter_audio(
     source: str | Path | BinaryIO, sample_rate: int, block_seconds: float = BLOCK_SECONDS
-) -> Iterator[Waveform]:
+) -> Generator[Waveform, None, None]:
     """Yield a recording in blocks of about ``block_seconds``; memory does not grow with length.
 
     Joined, the blocks are what :func:`load_audio` returns; see there for arguments, errors and
@@ -97,14 +98,34 @@ def audio_duration(path: str | Path) -> float:
     Raises:
         AudioError: as :func:`load_audio`.
     """
+    seconds = _sndfile_duration(path)
+    if seconds is not None:
+        return seconds
+    sample_rate = 16_000
+    return sum(len(block) for block in iter_audio(path, sample_rate)) / sample_rate
+
+
+def stated_duration(path: str | Path) -> float | None:
+    """Return about how long a sound file is, in seconds, without decoding it.
+
+    Returns:
+        What its header states; ``None`` where that is nothing, and for pipes, which must not be
+        read before their turn.
+    """
+    if not Path(path).is_file():
+        return None
+    seconds = _sndfile_duration(path)
+    return _ffmpeg_duration(Path(path)) if seconds is None else seconds
+
+
+def _sndfile_duration(path: str | Path) -> float | None:
     try:
         with _open(Path(path)) as file, _SequentialSound(file) as sound:
             if 0 < sound.frames < UNKNOWN_FRAMES:
                 return float(sound.frames / sound.samplerate)
     except (OSError, soundfile.LibsndfileError, TypeError):
-        pass  # decoding goes through ffmpeg, or says what is wrong
-    sample_rate = 16_000
-    return sum(len(block) for block in iter_audio(path, sample_rate)) / sample_rate
+        pass  # ffmpeg may read it, or decoding says what is wrong
+    return None
 
 
 def _name(source: str | Path | BinaryIO) -> str:
@@ -332,9 +353,30 @@ def _au_blocks(stream: IO[bytes], block_seconds: float) -> Iterator[tuple[int, W
 
 def _ffmpeg_command(path: Path) -> list[str]:
     """Return the command that decodes a file to a float stream, empty without ffmpeg."""
+    command = _ffmpeg_input(path)
+    if not command:
+        return []
+    return [*command, "-v", "error", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "-"]
+
+
+def _ffmpeg_duration(path: Path) -> float | None:
+    """Return the seconds that ffmpeg finds in the headers of a file."""
+    command = _ffmpeg_input(path)
+    if not command:
+        return None
+    # It describes the input, then complains that no output was named.
+    told = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).stderr
+    found = re.search(rb"Duration: (\d+):(\d\d):(\d\d\.\d+)", told)
+    if not found:
+        return None
+    hours, minutes, seconds = map(float, found.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _ffmpeg_input(path: Path) -> list[str]:
+    """Return the start of a command that reads a file, empty without ffmpeg."""
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         return []
     # Local files alone, since a playlist could name an address on the network.
-    source = ["-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:a:0"]
-    return [ffmpeg, "-nostdin", "-v", "error", *source, "-c:a", "pcm_f32be", "-f", "au", "-"]
+    return [ffmpeg, "-nostdin", "-protocol_whitelist", "file", "-i", f"file:{path}"]

@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.audio import load_audio
 from asr.bundle import load_bundle, packaged_model
 from asr.decoding.alignment import Word, align_words
 from asr.decoding.build import build_decoder
 from asr.decoding.calibration import Calibration
+from asr.decoding.config import DecoderConfig
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Decoder, Hypothesis
+from asr.decoding.stitching import stitch
 from asr.errors import AsrError, ConfigError
+from asr.lm.character import load_character_model, parse_character_model
 from asr.lm.lexicon import read_lexicon
 from asr.lm.word_model import WordModel
 from asr.models.ctc import CtcModel
-from asr.segmentation import split_at_pauses
+from asr.recordings import Recording, read_ahead
+from asr.segmentation import Piece
 
-BATCH_SECONDS = 120.0
+BATCH_SECONDS = 60.0  # more is hardly faster on a CPU, but takes memory
 MOST_BATCHES = 8  # sorted by length together
-READ_AHEAD = 4  # files decoded while the model works
 SILENCE_PEAK = 1e-4  # -80 dB: nothing but the noise of a converter
 SHORTEST_SECONDS = 0.1  # no word is shorter
 
@@ -42,6 +44,10 @@ class Segment:
     end: float
     text: str
     words: tuple[Word, ...]
+
+
+OnProgress = Callable[[float], None]
+OnSegment = Callable[[int, Segment], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,36 +78,62 @@ class Transcript:
         return sum(word.confidence for word in words) / len(words) if words else 1.0
 
 
-@dataclass
+@dataclass(eq=False)
+class _Task:
+    """A piece of a recording on its way to words."""
+
+    piece: Piece
+    file: "_File"
+    seconds: float  # of sound
+    progress: float  # seconds of the recording since the piece before
+    words: tuple[Word, ...] | None = None
+
+
+@dataclass(eq=False)
 class _File:
     """A recording on its way."""
 
-    path: str
-    duration: float = 0.0
-    pending: int = 0  # pieces not yet transcribed
+    number: int
+    recording: Recording
+    sample_rate: int
+    reached: int = 0  # samples handed out in pieces
+    tasks: deque[_Task] = field(default_factory=deque)  # those not yet in segments, in order
     segments: list[Segment] = field(default_factory=list)
-    error: AsrError | None = None
 
-    def result(self) -> Transcript | AsrError:
-        if self.error:
-            return self.error
-        segments = sorted(self.segments, key=lambda segment: segment.start)
-        text = " ".join(segment.text for segment in segments)
-        return Transcript(self.path, self.duration, text, tuple(segments))
+    def add(self, piece: Piece) -> _Task:
+        rate = self.sample_rate
+        progress = (piece.end - self.reached) / rate
+        self.reached = piece.end
+        self.tasks.append(_Task(piece, self, len(piece.waveform) / rate, progress))
+        return self.tasks[-1]
 
-
-@dataclass
-class _Piece:
-    """A stretch of a recording that is transcribed at once."""
-
-    file: _File
-    waveform: np.ndarray
-    start: float
-    end: float
+    def settle(self) -> Iterator[Segment]:
+        """Make segments of the tasks that are done, as far as none before them is missing."""
+        while self.tasks and (words := self.tasks[0].words) is not None:
+            task = self.tasks[0]
+            if task.piece.overlaps_next:
+                following = self.tasks[1] if len(self.tasks) > 1 else None
+                if following is None or following.words is None:
+                    return
+                cut = task.piece.end / self.sample_rate
+                words, following.words = stitch(words, following.words, cut)
+            self.tasks.popleft()
+            if words:
+                start, end = (at / self.sample_rate for at in (task.piece.begin, task.piece.end))
+                self.segments.append(
+                    Segment(start, end, " ".join(word.word for word in words), words)
+                )
+                yield self.segments[-1]
 
     @property
-    def seconds(self) -> float:
-        return self.end - self.start
+    def is_done(self) -> bool:
+        return self.recording.is_read and not self.tasks
+
+    def result(self) -> Transcript | AsrError:
+        if self.recording.error:
+            return self.recording.error
+        text = " ".join(segment.text for segment in self.segments)
+        return Transcript(self.recording.path, self.recording.duration, text, tuple(self.segments))
 
 
 class Transcriber:
@@ -112,6 +144,7 @@ class Transcriber:
         device: where it runs.
         decoder: finds the text in its log-probabilities; greedy if ``None``.
         calibration: of the words' confidences.
+        config: the decoder's settings, for whoever asks.
     """
 
     def __init__(
@@ -120,11 +153,15 @@ class Transcriber:
         device: torch.device,
         decoder: Decoder | None = None,
         calibration: Calibration = Calibration(),  # noqa: B008 (frozen)
+        config: DecoderConfig = DecoderConfig(),  # noqa: B008 (frozen)
     ) -> None:
+        # oneDNN keeps memory for 1024 shapes of batches, and hardly two batches are alike.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1")
         self.model = model.to(device).eval()
         self.device = device
         self.decoder = decoder or GreedyDecoder(model.tokenizer)
         self.calibration = calibration
+        self.config = config
         self.sample_rate = model.features_config.sample_rate
 
     @classmethod
@@ -134,6 +171,7 @@ class Transcriber:
         device: str | None = None,
         *,
         language_model: str | Path | None = None,
+        character_model: str | Path | None = None,
         lexicon: str | Path | None = None,
         hotwords: Sequence[str] = (),
         **settings: Any,
@@ -144,34 +182,53 @@ class Transcriber:
             model: path of the bundle; the packaged one if ``None``.
             device: ``cpu``, ``cuda``, ``cuda:1`` …; a GPU if there is one, if ``None``.
             language_model: ARPA file to decode with; that of the bundle if ``None``.
+            character_model: file of a character model that rescores what the beam finds, or
+                searches in fusion; that of the bundle if ``None``.
             lexicon: file of the words to use, one a line; all of the language model if ``None``.
             hotwords: words and phrases to favour.
             settings: of :class:`~asr.decoding.config.DecoderConfig`, such as ``method="greedy"``
                 or ``beam_width=50``; those of the bundle where not given, but whoever gives a
-                language model, a lexicon or hotwords wants a beam.
+                language model, a lexicon or hotwords wants a beam, and whoever gives a character
+                model at least not greedy decoding.
 
         Raises:
             BundleError: the model cannot be loaded.
             ConfigError: the device does not exist; decoder settings contradict each other.
-            LanguageModelError: the language model or lexicon cannot be used.
+            LanguageModelError: a language model or lexicon cannot be used.
         """
         chosen = choose_device(device)
         bundle = load_bundle(model or packaged_model())
         if language_model or lexicon or hotwords:
             settings.setdefault("method", "beam")
+        elif character_model and bundle.decoder.method == "greedy":
+            settings.setdefault("method", "beam" if bundle.language_model else "fusion")
         config = replace(bundle.decoder, **settings)
-        if config.method == "greedy" and (language_model or lexicon or hotwords):
+        if config.method == "greedy" and (language_model or character_model or lexicon or hotwords):
             raise ConfigError("greedy decoding takes no language model, lexicon or hotwords")
+        if config.method == "fusion" and (language_model or lexicon or hotwords):
+            raise ConfigError("fusion takes no n-grams, lexicon or hotwords; use the beam")
         tokenizer = bundle.model.tokenizer
         words = read_lexicon(lexicon) if lexicon else None
+        characters = None
+        if character_model:
+            characters = load_character_model(character_model)
+        elif bundle.character_model and config.method != "greedy":
+            characters = parse_character_model(bundle.character_model, bundle.path)
         with bundle.language_model_file() as packed:
             path = language_model or packed
             ngrams = None
             if path and config.method == "beam":
                 ngrams = WordModel(path, tokenizer.alphabet)
-            decoder = build_decoder(tokenizer, config, ngrams, words=words, hotwords=hotwords)
+            decoder = build_decoder(
+                tokenizer,
+                config,
+                ngrams,
+                character_model=characters,
+                words=words,
+                hotwords=hotwords,
+            )
         calibration = Calibration(config.confidence_scale, config.confidence_offset)
-        return cls(bundle.model, chosen, decoder, calibration)
+        return cls(bundle.model, chosen, decoder, calibration, config)
 
     def transcribe(self, path: str | Path) -> Transcript:
         """Transcribe one recording; ``-`` reads standard input.
@@ -188,17 +245,21 @@ class Transcriber:
         self,
         paths: Iterable[str | Path],
         batch_seconds: float = BATCH_SECONDS,
-        on_progress: Callable[[float], None] | None = None,
+        on_progress: OnProgress | None = None,
+        on_segment: OnSegment | None = None,
     ) -> Iterator[Transcript | AsrError]:
         """Transcribe recordings together, which is faster than one by one.
 
-        Long recordings are cut into pieces, and pieces of similar length from all recordings
-        share a batch. What is in a batch never changes a result.
+        Long recordings are read and cut bit by bit, so that hours need no more memory than
+        minutes, and pieces of similar length from all recordings share a batch. What is in a
+        batch never changes a result.
 
         Args:
             paths: the recordings.
             batch_seconds: most audio in a batch, padding included; a single piece may exceed it.
             on_progress: called with the seconds of audio done, after each batch.
+            on_segment: called with each segment as soon as it and those before it in the same
+                recording are ready, and the place of its path among ``paths``.
 
         Yields:
             One result per path in the order given, each as soon as it and those before it are
@@ -210,81 +271,50 @@ class Transcriber:
         if not batch_seconds > 0:
             raise ConfigError(f"batch_seconds {batch_seconds} is not above 0")
         files: deque[_File] = deque()
-        window: list[_Piece] = []
+        file: _File | None = None
+        window: list[_Task] = []
         seconds, enough = 0.0, batch_seconds  # grows, so that the first result comes soon
-        for file, waveform in self._read(paths):
-            files.append(file)
-            for piece in self._pieces(file, waveform):
-                window.append(piece)
-                seconds += piece.seconds
-                if seconds >= enough:
-                    self._transcribe_pieces(window, batch_seconds, on_progress)
-                    window, seconds = [], 0.0
-                    enough = min(2 * enough, MOST_BATCHES * batch_seconds)
-                    yield from _finished(files)
-            yield from _finished(files)
-        self._transcribe_pieces(window, batch_seconds, on_progress)
+        with closing(read_ahead(paths, self.sample_rate)) as recordings:
+            for recording, pieces in recordings:
+                if file is None or file.recording is not recording:
+                    file = _File(file.number + 1 if file else 0, recording, self.sample_rate)
+                    files.append(file)
+                for task in [file.add(piece) for piece in pieces]:
+                    if not _may_hold_words(task):
+                        task.words = ()
+                        continue
+                    window.append(task)
+                    seconds += task.seconds
+                    if seconds >= enough:
+                        self._transcribe_tasks(window, batch_seconds, on_progress, on_segment)
+                        window, seconds = [], 0.0
+                        enough = min(2 * enough, MOST_BATCHES * batch_seconds)
+                        yield from _finished(files)
+                _settle(file, on_segment)
+                yield from _finished(files)
+        self._transcribe_tasks(window, batch_seconds, on_progress, on_segment)
         yield from _finished(files)
 
-    def _read(self, paths: Iterable[str | Path]) -> Iterator[tuple[_File, np.ndarray]]:
-        """Decode recordings in the background, a few ahead of the model."""
-        pool = ThreadPoolExecutor(min(READ_AHEAD, os.cpu_count() or 1))
-        ahead: deque[Future[tuple[_File, np.ndarray]]] = deque()
-        try:
-            for path in paths:
-                if path == "-":  # here, because a thread that waits for input ignores Ctrl-C
-                    ahead.append(Future())
-                    ahead[-1].set_result(self._load(path))
-                else:
-                    ahead.append(pool.submit(self._load, path))
-                if len(ahead) > READ_AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _load(self, path: str | Path) -> tuple[_File, np.ndarray]:
-        file = _File(str(path))
-        try:
-            waveform = load_audio(path, self.sample_rate)
-        except AsrError as error:
-            file.error = error
-            return file, np.zeros(0, np.float32)
-        file.duration = len(waveform) / self.sample_rate
-        return file, waveform
-
-    def _pieces(self, file: _File, waveform: np.ndarray) -> list[_Piece]:
-        """Cut a recording; pieces without any sound are left out."""
-        rate = self.sample_rate
-        pieces = [
-            _Piece(file, waveform[start:end], start / rate, end / rate)
-            for start, end in split_at_pauses(waveform, rate)
-        ]
-        pieces = [piece for piece in pieces if _may_hold_words(piece)]
-        file.pending = len(pieces)
-        return pieces
-
-    def _transcribe_pieces(
+    def _transcribe_tasks(
         self,
-        pieces: list[_Piece],
+        tasks: list[_Task],
         batch_seconds: float,
-        on_progress: Callable[[float], None] | None,
+        on_progress: OnProgress | None,
+        on_segment: OnSegment | None,
     ) -> None:
-        for batch in _batches(pieces, batch_seconds):
-            for piece, words in zip(batch, self._words(batch, batch_seconds), strict=True):
-                piece.file.pending -= 1
-                if words:
-                    text = " ".join(word.word for word in words)
-                    piece.file.segments.append(Segment(piece.start, piece.end, text, words))
+        for batch in _batches(tasks, batch_seconds):
+            for task, words in zip(batch, self._words(batch, batch_seconds), strict=True):
+                task.words = words
+            for file in {id(task.file): task.file for task in batch}.values():
+                _settle(file, on_segment)
             if on_progress:
-                on_progress(sum(piece.seconds for piece in batch))
+                on_progress(sum(task.progress for task in batch))
 
     def log_probs_of(
         self,
         paths: Iterable[str | Path],
         batch_seconds: float = BATCH_SECONDS,
-        on_progress: Callable[[float], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> list[NDArray[np.float32] | AsrError]:
         """Return the (frames, vocab) log-probabilities of whole recordings, not cut at pauses.
 
@@ -300,26 +330,24 @@ class Transcriber:
             ConfigError: ``batch_seconds`` is too much for the GPU's memory.
         """
         results: list[NDArray[np.float32] | AsrError] = []
-        places: dict[int, int] = {}
-        pieces = []
-        for file, waveform in self._read(paths):
-            if file.error:
-                results.append(file.error)
-                continue
-            pieces.append(_Piece(file, waveform, 0.0, file.duration))
-            places[id(pieces[-1])] = len(results)
-            results.append(np.zeros((0, len(self.model.tokenizer)), np.float32))
-        for batch in _batches(pieces, batch_seconds):
+        tasks = []
+        for recording, pieces in read_ahead(paths, self.sample_rate, whole=True):
+            if recording.is_read:
+                file = _File(len(results), recording, self.sample_rate)
+                tasks += [file.add(piece) for piece in pieces]
+                empty = np.zeros((0, len(self.model.tokenizer)), np.float32)
+                results.append(recording.error or empty)
+        for batch in _batches(tasks, batch_seconds):
             log_probs, frames = self._log_probs(batch, batch_seconds)
-            for piece, row, count in zip(batch, log_probs, frames, strict=True):
-                results[places[id(piece)]] = row[:count].numpy().copy()
+            for task, row, count in zip(batch, log_probs, frames, strict=True):
+                results[task.file.number] = row[:count].numpy().copy()
             if on_progress:
-                on_progress(sum(piece.seconds for piece in batch))
+                on_progress(sum(task.seconds for task in batch))
         return results
 
     @torch.inference_mode()
-    def _log_probs(self, batch: list[_Piece], batch_seconds: float) -> tuple[Tensor, Tensor]:
-        waveforms = [torch.from_numpy(piece.waveform) for piece in batch]
+    def _log_probs(self, batch: list[_Task], batch_seconds: float) -> tuple[Tensor, Tensor]:
+        waveforms = [torch.from_numpy(task.piece.waveform) for task in batch]
         padded = pad_sequence(waveforms, batch_first=True).to(self.device)
         lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
         try:
@@ -332,23 +360,25 @@ class Transcriber:
         # Few values a frame: cheaper to fetch at once than to ask for one by one.
         return log_probs.cpu(), frames.cpu()
 
-    def _words(self, batch: list[_Piece], batch_seconds: float) -> list[tuple[Word, ...]]:
+    def _words(self, batch: list[_Task], batch_seconds: float) -> list[tuple[Word, ...]]:
         log_probs, frames = self._log_probs(batch, batch_seconds)
         n_best = self.decoder.decode(log_probs, frames)
         return [
-            self._align(piece, hypotheses[0], row[:count])
-            for piece, hypotheses, row, count in zip(batch, n_best, log_probs, frames, strict=True)
+            self._align(task.piece, hypotheses[0], row[:count])
+            for task, hypotheses, row, count in zip(batch, n_best, log_probs, frames, strict=True)
         ]
 
-    def _align(self, piece: _Piece, hypothesis: Hypothesis, log_probs: Tensor) -> tuple[Word, ...]:
+    def _align(self, piece: Piece, hypothesis: Hypothesis, log_probs: Tensor) -> tuple[Word, ...]:
         """Return the words of a piece with their times in the whole recording."""
         words = align_words(hypothesis, log_probs, self.model.tokenizer, self.model.frame_seconds)
+        start = piece.start / self.sample_rate
+        end = (piece.start + len(piece.waveform)) / self.sample_rate
         return tuple(
             # The last frame may reach beyond the audio.
             replace(
                 word,
-                start=piece.start + word.start,
-                end=min(piece.start + word.end, piece.end),
+                start=start + word.start,
+                end=min(start + word.end, end),
                 confidence=self.calibration(word.confidence),
             )
             for word in words
@@ -369,22 +399,28 @@ def choose_device(name: str | None = None) -> torch.device:
     return device
 
 
-def _may_hold_words(piece: _Piece) -> bool:
-    return piece.seconds >= SHORTEST_SECONDS and np.abs(piece.waveform).max() > SILENCE_PEAK
+def _may_hold_words(task: _Task) -> bool:
+    return task.seconds >= SHORTEST_SECONDS and np.abs(task.piece.waveform).max() > SILENCE_PEAK
 
 
-def _batches(pieces: list[_Piece], batch_seconds: float) -> Iterator[list[_Piece]]:
+def _batches(tasks: list[_Task], batch_seconds: float) -> Iterator[list[_Task]]:
     """Yield batches of similar length, longest first, each within ``batch_seconds``."""
-    batch: list[_Piece] = []
-    for piece in sorted(pieces, key=lambda piece: -piece.seconds):
+    batch: list[_Task] = []
+    for task in sorted(tasks, key=lambda task: -task.seconds):
         if batch and batch[0].seconds * (len(batch) + 1) > batch_seconds:
             yield batch
             batch = []
-        batch.append(piece)
+        batch.append(task)
     if batch:
         yield batch
 
 
+def _settle(file: _File, on_segment: OnSegment | None) -> None:
+    for segment in file.settle():
+        if on_segment:
+            on_segment(file.number, segment)
+
+
 def _finished(files: deque[_File]) -> Iterator[Transcript | AsrError]:
-    while files and not files[0].pending:
+    while files and files[0].is_done:
         yield files.popleft().result()

@@ -9,19 +9,16 @@ Runs where the system tells the memory of a finished process (Linux, macOS).
 
 import argparse
 import itertools
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
+
+from usage import usage_of
 
 from asr.lm.arpa import read_arpa_head
 from asr.lm.perplexity import measure_perplexity
 from asr.lm.sentences import read_sentences
 
 SHARES = (1, 2, 4)  # quarters
-MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 def split(texts: list[Path], held_out: int, folder: Path) -> tuple[Path, list[Path], list[int]]:
@@ -47,20 +44,6 @@ def split(texts: list[Path], held_out: int, folder: Path) -> tuple[Path, list[Pa
     return test, paths, words
 
 
-def build(text: Path, model: Path, order: int, prune: str) -> tuple[float, float, float]:
-    """Return seconds, CPU seconds and peak bytes of the command."""
-    options = ["--one-per-line", "-o", model, "--order", order, "--prune", prune]
-    command = [sys.executable, "-m", "asr", "lm", "build", text, *options]
-    start = time.perf_counter()
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"asr lm build failed with exit code {process.returncode}")
-    seconds = time.perf_counter() - start
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * MAXRSS_UNIT
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -78,7 +61,9 @@ def main() -> None:
         )
         for path, count in zip(paths, words, strict=True):
             model = path.with_suffix(options.suffix)
-            seconds, cpu, peak = build(path, model, options.order, options.prune)
+            settings = ["--order", options.order, "--prune", options.prune]
+            command = ["lm", "build", path, "--one-per-line", "-o", model, *settings]
+            seconds, cpu, peak = usage_of(command)
             result = measure_perplexity(model, read_sentences(test, one_per_line=True))
             print(
                 f"{count:<11,} {sum(read_arpa_head(model).counts):>11,} {seconds:>8.1f}"

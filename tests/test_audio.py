@@ -599,3 +599,33 @@ def test_real_ffmpeg_and_files_without_sound(tmp_path, with_ffmpeg):
     path = tmp_path / "a.txt"
     path.write_text("text, no sound\n" * 100)
     assert f"{path}: neither libsndfile nor ffmpeg" in error_of(load_audio, path, 16_000)
+
+
+# stated_duration
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+def test_header_states_the_duration(tmp_path, suffix):
+    path = tmp_path / f"tone{suffix}"
+    soundfile.write(path, tone(seconds=2.5), 16_000)
+    assert audio.stated_duration(path) == pytest.approx(2.5, abs=0.1)
+
+
+def test_what_has_no_header_states_nothing(tmp_path):
+    (tmp_path / "noise.wav").write_bytes(b"no sound")
+    assert audio.stated_duration(tmp_path / "noise.wav") is None
+    assert audio.stated_duration(tmp_path / "gone.wav") is None
+    assert audio.stated_duration("-") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_left_alone(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert audio.stated_duration(tmp_path / "pipe") is None
+
+
+def test_ffmpeg_states_the_duration(tmp_path, monkeypatch):
+    script = "import sys; sys.exit('  Duration: 01:02:03.50, start: 0.000000, bitrate: 64 kb/s')"
+    monkeypatch.setattr(audio, "_ffmpeg_input", lambda path: [sys.executable, "-c", script])
+    (tmp_path / "film.mp4").write_bytes(b"film")
+    assert audio.stated_duration(tmp_path / "film.mp4") == 3723.5

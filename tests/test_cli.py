@@ -310,10 +310,10 @@ def test_ctrl_c_exits_with_130(model: Path) -> None:
     ) as process:
         assert process.stdin and process.stderr
         process.stdin.write(bytes(1_000_000))  # more than a pipe holds: returns when it is read
-        for _ in range(60):  # Python may lose one that arrives inside a callback
+        for _ in range(3):  # Python may lose one that arrives inside a callback
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=1)
+                process.wait(timeout=60)
                 break
         assert process.returncode == 130
         assert b"Traceback" not in process.stderr.read()

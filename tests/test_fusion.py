@@ -79,7 +79,7 @@ def test_the_full_beam_equals_enumeration(
         assert values == pytest.approx(expected[text], abs=1e-3)
 
 
-def test_an_alphabet_without_a_space_has_no_silence(model: CharacterModel) -> None:
+def test_an_alphabet_without_a_space_has_no_silence() -> None:
     torch.manual_seed(0)
     letters = CharTokenizer("ABC")
     model = CharacterModel(CharacterModelConfig("gru", 8, alphabet="ABC")).eval()
@@ -92,7 +92,9 @@ def test_an_alphabet_without_a_space_has_no_silence(model: CharacterModel) -> No
         text: math.log(p) + 0.5 * model.score([text]).item() + 0.2 * len(text)
         for text, p in acoustic.items()
     }
-    decoder = FusionDecoder(letters, model, beam_width=10**5, character_score=0.2, n_best=5)
+    decoder = FusionDecoder(
+        letters, model, beam_width=10**5, weight=0.5, character_score=0.2, n_best=5
+    )
     for hypothesis, text in zip(
         decode(decoder, log_probs), sorted(expected, key=lambda text: -expected[text]), strict=False
     ):

@@ -23,6 +23,8 @@ LIGHT = (
     "asr.data.download",
     "asr.scoring.report",
     "asr.scoring.files",
+    "asr.pages.report",
+    "asr.pages.comparison",
 )
 
 

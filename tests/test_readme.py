@@ -61,7 +61,7 @@ COMMANDS = [line for line in LINES if re.match(r"asr |.*recipes/\S+\.py", line) 
 def known_options(*command: str) -> set[str]:
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return set(re.findall(r"--?[\w.]+", done.stdout))
+    return set(re.findall(r"--?[\w.][\w.-]*", done.stdout))
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -1,7 +1,10 @@
-"""Live audio: where stretches of speech end, and what is said about them."""
+"""Live audio over a WebSocket."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,81 +12,19 @@ import pytest
 import soundfile
 from babble import babbling_model
 from serving import Serving, serving
+from signals import noise
 from tones import SAMPLE_RATE, speak
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from asr.segmentation import MAX_SECONDS
+from asr.server.batching import Batcher
 from asr.server.limits import Limits
-from asr.server.stretches import LEAD_SECONDS, PAUSE_SECONDS, Stretch, Stretches
+from asr.server.metrics import Metrics
 from asr.server.temporary import temporary_file
-from asr.transcriber import Transcriber, choose_device
+from asr.stretches import LEAD_SECONDS
+from asr.transcriber import Transcriber, Transcript, choose_device
 
 CHUNK = 800  # samples
-
-
-def noise(seconds: float, level: float, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return (level * rng.standard_normal(round(seconds * SAMPLE_RATE))).astype(np.float32)
-
-
-def cut(waveform: np.ndarray, chunk: int = CHUNK) -> tuple[list[Stretch], Stretches]:
-    stretches = Stretches(SAMPLE_RATE)
-    found = []
-    for start in range(0, len(waveform), chunk):
-        found += stretches.feed(waveform[start : start + chunk])
-    return found, stretches
-
-
-@pytest.mark.parametrize("level", [0.0, 1e-3, 0.01])
-def test_stretches_are_what_was_said(level: float) -> None:
-    speech = [noise(1.0, 0.1, seed=1), noise(2.0, 0.1, seed=2)]
-    waveform = np.concatenate(
-        [noise(2.0, level), speech[0], noise(1.5, level), speech[1], noise(3.0, level)]
-    )
-    found, stretches = cut(waveform)
-    assert not stretches.speaking
-    assert [stretch.start for stretch in found] == pytest.approx([1.7, 4.2], abs=0.05)
-    for stretch, said in zip(found, speech, strict=True):
-        seconds = len(stretch.waveform) / SAMPLE_RATE
-        assert seconds == pytest.approx(len(said) / SAMPLE_RATE + 2 * LEAD_SECONDS, abs=0.1)
-        start = round(stretch.start * SAMPLE_RATE)
-        np.testing.assert_array_equal(
-            stretch.waveform, waveform[start : start + len(stretch.waveform)]
-        )
-
-
-def test_a_short_halt_ends_nothing() -> None:
-    halt = noise(PAUSE_SECONDS - 0.1, 1e-3)
-    waveform = np.concatenate([noise(1.0, 0.1), halt, noise(1.0, 0.1)])
-    found, stretches = cut(waveform)
-    assert not found
-    assert stretches.speaking
-    np.testing.assert_array_equal(stretches.current().waveform, waveform)
-
-
-def test_noise_that_rises_is_learnt() -> None:
-    waveform = np.concatenate([noise(3.0, 1e-3), noise(20.0, 0.01)])
-    found, stretches = cut(waveform)
-    assert not stretches.speaking
-    assert len(found) == 1
-
-
-def test_endless_speech_is_cut_and_nothing_is_lost() -> None:
-    waveform = speak("ABCD" * 200)[: round(2.2 * MAX_SECONDS * SAMPLE_RATE)]
-    found, stretches = cut(waveform)
-    assert len(found) == 2
-    whole = [stretch.waveform for stretch in found] + [stretches.current().waveform]
-    left = len(waveform) % round(0.02 * SAMPLE_RATE)
-    np.testing.assert_array_equal(np.concatenate(whole), waveform[: len(waveform) - left])
-
-
-def test_how_the_stream_is_chopped_changes_nothing() -> None:
-    waveform = np.concatenate([noise(1.0, 1e-3), speak("ABCDABCD"), noise(2.0, 1e-3)])
-    [one], _ = cut(waveform, 7)
-    [other], _ = cut(waveform, len(waveform))
-    np.testing.assert_array_equal(one.waveform, other.waveform)
-    assert one.start == other.start
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +83,7 @@ def test_a_pause_makes_a_text_final(server: Serving, transcriber: Transcriber) -
 
 def test_silence_says_nothing(server: Serving) -> None:
     with open_session(server) as session:
-        say(session, noise(3.0, 1e-4))
+        say(session, noise(3.0, SAMPLE_RATE, level=1e-4))
         assert stop(session) == []
 
 
@@ -208,3 +149,32 @@ def test_who_hangs_up_is_forgotten(transcriber: Transcriber) -> None:
         server.stop()
         server.join()
         assert server.service.active == 0
+
+
+def test_live_audio_does_not_wait_for_long_recordings() -> None:
+    class Lecture:
+        """Takes one batch after the other until somebody was heard."""
+
+        heard = threading.Event()
+
+        def transcribe_many(
+            self, paths: list[Path], batch_seconds: float, on_progress: Callable[[float], None]
+        ) -> Iterator[Transcript]:
+            while not self.heard.is_set():
+                on_progress(1.0)
+            yield Transcript("lecture", 3600.0, "", ())
+
+    async def listen() -> bool:
+        lecture = asyncio.create_task(batcher.transcribe(Path("lecture"), 3600.0))
+        await asyncio.sleep(0.1)
+        await batcher.call(Lecture.heard.set)
+        with pytest.raises(ZeroDivisionError):
+            await batcher.call(lambda: 1 / 0)
+        return (await lecture).path == "lecture"
+
+    batcher = Batcher(Lecture(), Metrics())  # type: ignore[arg-type]
+    try:
+        assert asyncio.run(asyncio.wait_for(listen(), 20))
+    finally:
+        Lecture.heard.set()
+        batcher.close()

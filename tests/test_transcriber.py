@@ -1,7 +1,9 @@
 """Recordings to text: the same in any company, in order, whatever their length."""
 
 import io
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +15,9 @@ import torch
 from babble import SAMPLE_RATE, babbling_model, write_babbler, write_tones
 
 from asr.audio import load_audio
-from asr.decoding.alignment import align_words
+from asr.decoding.alignment import Word, align_words
 from asr.decoding.greedy import GreedyDecoder
+from asr.decoding.stitching import Words, stitch
 from asr.errors import AudioError, BundleError, ConfigError
 from asr.transcriber import Segment, Transcriber, Transcript, choose_device
 
@@ -196,3 +199,73 @@ def test_unknown_devices_are_refused(name: str) -> None:
 
 def test_some_device_is_chosen() -> None:
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_speech_without_a_pause_is_stitched(
+    transcriber: Transcriber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tones(tmp_path / "long.wav", 100.0)
+    overlaps = []
+
+    def spy(left: Sequence[Word], right: Sequence[Word], cut: float) -> tuple[Words, Words]:
+        overlaps.append((left[-1].end, cut, right[0].start))
+        return stitch(left, right, cut)
+
+    monkeypatch.setattr("asr.transcriber.stitch", spy)
+    whole = transcriber.transcribe(path)
+    assert len(overlaps) == len(whole.segments) - 1 >= 3
+    assert [segment.end for segment in whole.segments[:-1]] == [cut for _, cut, _ in overlaps]
+    for end, cut, start in overlaps:  # both heard beyond the cut
+        assert cut - 2.1 < start < cut - 1 < cut + 1 < end < cut + 2.1
+    edges = [edge for word in whole.words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    # As many words as anywhere: none lost at the cuts, none doubled.
+    starts = np.array([word.start for word in whole.words])
+    counts = [np.sum(abs(starts - cut) < 2) for _, cut, _ in overlaps]
+    assert np.mean(counts) == pytest.approx(len(starts) / 100 * 4, rel=0.25)
+
+
+def test_segments_come_in_order_as_they_are_ready(
+    transcriber: Transcriber, recordings: list[Path], tmp_path: Path
+) -> None:
+    paths = [*recordings, write_tones(tmp_path / "long.wav", 200.0), Path("missing.wav")]
+    heard: list[tuple[int, Segment]] = []
+    done: list[int] = []
+    results = []
+    for result in transcriber.transcribe_many(
+        paths, 10.0, on_segment=lambda number, segment: heard.append((number, segment))
+    ):
+        results.append(result)
+        done.append(len(heard))
+    assert done[0] < done[-1]
+    for number, result in enumerate(results[:-1]):
+        assert isinstance(result, Transcript)
+        segments = tuple(segment for place, segment in heard if place == number)
+        assert segments == result.segments
+        assert " ".join(segment.text for segment in segments) == result.text
+
+
+MEMORY = """
+import resource, sys, torch
+from babble import babbling_model
+from asr.transcriber import Transcriber
+transcriber = Transcriber(babbling_model(), torch.device("cpu"))
+for path in sys.argv[1:]:
+    transcriber.transcribe_many([path], 10.0).__next__()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts kilobytes as Linux does")
+def test_a_long_recording_takes_no_more_memory(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    paths = []
+    for minutes in (2, 40):
+        paths.append(tmp_path / f"{minutes}.wav")
+        noise = rng.normal(0, 0.1, minutes * 60 * SAMPLE_RATE).astype(np.float32)
+        soundfile.write(paths[-1], noise, SAMPLE_RATE)
+    script = [sys.executable, "-c", MEMORY, *map(str, paths)]
+    done = subprocess.run(script, cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    short, long = map(int, done.stdout.split())
+    assert long - short < 40_000  # the sound alone has 77 MB

@@ -62,7 +62,14 @@ def calibrate(
         confidence_scale=round(whole.scale, 4),
         confidence_offset=round(whole.offset, 4),
     )
-    save_bundle(output, bundle.model, decoder, bundle.card, language_model=bundle.language_model)
+    save_bundle(
+        output,
+        bundle.model,
+        decoder,
+        bundle.card,
+        language_model=bundle.language_model,
+        character_model=bundle.character_model,
+    )
     typer.echo(
         f"{output}: confidence_scale {decoder.confidence_scale}, "
         f"confidence_offset {decoder.confidence_offset}"

@@ -16,6 +16,7 @@ from asr.cli.evaluate import evaluate
 from asr.cli.export import export
 from asr.cli.info import info
 from asr.cli.inspect import inspect
+from asr.cli.listen import listen
 from asr.cli.lm import app as lm
 from asr.cli.messages import print_error, print_warning
 from asr.cli.plot import plot
@@ -77,6 +78,7 @@ def main(
 
 for command in (
     transcribe,
+    listen,
     serve,
     info,
     prepare,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from asr.errors import AsrError, AudioWarning
+from asr.errors import AudioWarning
 
 _show_warning = warnings.showwarning
 
@@ -15,6 +15,11 @@ _show_warning = warnings.showwarning
 def print_error(error: Exception) -> None:
     """Print an error as one line."""
     print(f"asr: error: {_one_line(error)}", file=sys.stderr, flush=True)
+
+
+def print_note(text: str) -> None:
+    """Print what is worth knowing as one line."""
+    print(f"asr: {_one_line(text)}", file=sys.stderr, flush=True)
 
 
 def print_warning(
@@ -58,15 +63,19 @@ def audio_progress(
 
     columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+    # A batch may take half a minute: speed is the mean of some.
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        speed_estimate_period=600,
+    ) as bar:
         task = bar.add_task("", total=sum(map(_duration, paths)) or None)
         yield lambda seconds: bar.advance(task, seconds)
 
 
 def _duration(path: str | Path) -> float:
-    from asr.audio import audio_duration
+    from asr.audio import stated_duration
 
-    try:
-        return audio_duration(path) if path != "-" else 0.0
-    except AsrError:
-        return 0.0  # the error is told when its turn comes
+    return stated_duration(path) or 0.0

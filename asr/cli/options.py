@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from asr.transcriber import Transcriber
 
-BATCH_SECONDS = 120.0  # as in asr.transcriber, which is slow to import
+BATCH_SECONDS = 60.0  # as in asr.transcriber, which is slow to import
 
 Model = Annotated[
     Path | None, typer.Option("--model", "-m", help="Model bundle; the packaged one if not given.")

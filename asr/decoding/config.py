@@ -46,11 +46,11 @@ class DecoderConfig:
     priors: tuple[float, ...] = ()
     prior_weight: float = 0.0
     n_best: int = 20
-    char_lm_weight: float = 0.3
-    char_score: float = 0.3
+    char_lm_weight: float = 0.4
+    char_score: float = 1.1
     fusion_width: int = 32
-    fusion_weight: float = 0.5
-    fusion_score: float = 0.5
+    fusion_weight: float = 0.8
+    fusion_score: float = 1.3
     confidence_scale: float = 1.0
     confidence_offset: float = 0.0
 

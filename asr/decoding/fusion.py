@@ -72,8 +72,8 @@ class FusionDecoder:
         model: CharacterModel,
         *,
         beam_width: int = 32,
-        weight: float = 0.5,
-        character_score: float = 0.5,
+        weight: float = 0.8,
+        character_score: float = 1.3,
         n_best: int = 1,
     ) -> None:
         check_same_alphabet(tokenizer, model)

@@ -32,8 +32,8 @@ class Rescorer:
         tokenizer: CharTokenizer,
         model: CharacterModel,
         *,
-        weight: float = 0.3,
-        character_score: float = 0.3,
+        weight: float = 0.4,
+        character_score: float = 1.1,
     ) -> None:
         check_same_alphabet(tokenizer, model)
         self.model = model

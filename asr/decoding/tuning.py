@@ -20,7 +20,7 @@ SEARCH_WIDTH = 50  # weights that are best for it are good for wider beams, and 
 BEAM_WIDTHS = (25, 50, 100, 200, 400)
 WORTH_IT = 0.001  # relative gain that a wider beam must bring
 CHAR_LM_WEIGHTS = tuple(i / 20 for i in range(31))
-CHAR_SCORES = tuple(i / 4 for i in range(-2, 17))  # per weight: a character costs the model about 1
+CHAR_SCORES = tuple(i / 4 for i in range(17))  # per weight: a character costs the model about 1
 
 Decode = Callable[[DecoderConfig], list[str]]
 

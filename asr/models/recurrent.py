@@ -44,6 +44,8 @@ def make_cell(cell: Cell, input_size: int, hidden_size: int) -> nn.RNNBase:
     else:
         nonlinearity = cell.removeprefix("rnn_")
         rnn = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
+    if rnn.weight_hh_l0.is_meta:  # stored weights are to come; drawing would import half of torch
+        return rnn
     for gate in rnn.weight_hh_l0.split(hidden_size):
         nn.init.orthogonal_(gate)
     if cell == "lstm":

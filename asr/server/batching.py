@@ -3,14 +3,18 @@
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from asr.server.metrics import Metrics
 from asr.transcriber import BATCH_SECONDS, Transcriber, Transcript
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Batcher:
         self.metrics = metrics
         self.batch_seconds = batch_seconds
         self._waiting: deque[_Job] = deque()
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         metrics.watch("asr_queue_length", "Requests that wait for the model.", self._count)
@@ -66,14 +71,25 @@ class Batcher:
             self._changed.notify()
         return await asyncio.wrap_future(job.future)
 
+    async def call(self, function: Callable[[], Result]) -> Result:
+        """Run a function that uses the model, which takes one thing at a time.
+
+        It is thought to be short and urgent, and comes before the recordings that wait.
+        """
+        future: Future[Result] = Future()
+        with self._changed:
+            self._calls.append((function, future))
+            self._changed.notify()
+        return await asyncio.wrap_future(future)
+
     def close(self) -> None:
         """End the thread after the batch it works on; those that still wait are cancelled."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         self._thread.join()
-        for job in self._waiting:
-            job.future.cancel()
+        for future in [job.future for job in self._waiting] + [call[1] for call in self._calls]:
+            future.cancel()
 
     def _count(self) -> int:
         return len(self._waiting)
@@ -81,11 +97,22 @@ class Batcher:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._changed.wait_for(lambda: self._waiting or self._calls or self._closed)
                 if self._closed:
                     return
-                oldest = self._waiting.popleft()
-            self._transcribe([oldest, *self._take(self.batch_seconds - oldest.seconds)])
+                oldest = self._waiting.popleft() if self._waiting else None
+            self._answer_calls()
+            if oldest:
+                self._transcribe([oldest, *self._take(self.batch_seconds - oldest.seconds)])
+
+    def _answer_calls(self) -> None:
+        for _ in range(len(self._calls)):  # those that come meanwhile must not hold up the rest
+            function, future = self._calls.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except Exception as error:  # the thread must outlive it
+                    future.set_exception(error)
 
     def _take(self, room: float) -> list[_Job]:
         """Remove and return those that wait and fit together into ``room`` seconds."""
@@ -121,6 +148,7 @@ class Batcher:
         """Run between two parts of a batch."""
         if all(job.future.done() for job in batch):
             raise _Abandoned
+        self._answer_calls()
         if batch[0].seconds > self.batch_seconds:
             self._transcribe(self._take(self.batch_seconds))
 

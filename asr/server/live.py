@@ -1,25 +1,20 @@
-"""Text while somebody speaks, over a WebSocket.
-
-The model hears whole stretches of speech, forwards and backwards. It is run again and again over
-the growing stretch since the last pause, so that a partial text may change until it is final.
-"""
+"""Text while somebody speaks, over a WebSocket; :mod:`asr.streaming` says how."""
 
 import asyncio
 import json
 import time
+from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import soundfile
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
 from asr.server.errors import ApiError, stopping
 from asr.server.service import Service
-from asr.server.stretches import Stretch, Stretches
-from asr.server.temporary import temporary_file
+from asr.streaming import Event, Stream
 
-PARTIAL_SECONDS = 0.5  # between two partial texts, at least
 POLL_SECONDS = 0.5  # how soon a silent session notices that the server stops
 PROTOCOL = "live"  # what a browser names beside the one that carries its key
 
@@ -53,9 +48,8 @@ class _Session:
         self.websocket = websocket
         self.service = service
         self.sample_rate = sample_rate
-        self.stretches = Stretches(sample_rate)
+        self.stream = Stream(service.batcher.transcriber, sample_rate)
         self.received = 0  # samples
-        self.shown = ""  # the last partial text
         self.next_partial = 0.0  # on the clock
 
     async def run(self) -> None:
@@ -64,11 +58,12 @@ class _Session:
         try:
             try:
                 while (samples := await self._samples()) is not None:
-                    await self._hear(samples)
+                    # Others use the model between two seconds of a long message.
+                    for at in range(0, len(samples), self.sample_rate):
+                        await self._hear(samples[at : at + self.sample_rate])
             except ApiError as problem:
                 error = problem
-            if self.stretches.speaking:
-                await self._tell("final", self.stretches.current())
+            await self._tell(await self.service.batcher.call(self.stream.finish))
             if error:
                 await self._send({"type": "error", **error.body()})
             await self.websocket.close(_close_code(error))
@@ -76,33 +71,18 @@ class _Session:
             pass
 
     async def _hear(self, samples: np.ndarray) -> None:
-        for stretch in self.stretches.feed(samples):
-            await self._tell("final", stretch)
-        if self.stretches.speaking and time.monotonic() >= self.next_partial:
-            start = time.monotonic()
-            await self._tell("partial", self.stretches.current())
+        start = time.monotonic()
+        feed = partial(self.stream.feed, samples, partials=start >= self.next_partial)
+        events = await self.service.batcher.call(feed)
+        if any(event.type == "partial" for event in events):
             now = time.monotonic()
             # At most half of the time goes into partial texts: who speaks is never left behind.
-            self.next_partial = now + max(PARTIAL_SECONDS, now - start)
+            self.next_partial = now + (now - start)
+        await self._tell(events)
 
-    async def _tell(self, kind: str, stretch: Stretch) -> None:
-        with temporary_file() as path:
-            soundfile.write(path, stretch.waveform, self.sample_rate, "FLOAT", format="WAV")
-            seconds = len(stretch.waveform) / self.sample_rate
-            transcript = await self.service.batcher.transcribe(path, seconds)
-        if not transcript.text and not self.shown:
-            return  # a noise, not a word
-        self.shown = transcript.text if kind == "partial" else ""
-        words = transcript.words
-        start, end = (words[0].start, words[-1].end) if words else (0.0, seconds)
-        await self._send(
-            {
-                "type": kind,
-                "text": transcript.text,
-                "start": round(stretch.start + start, 3),
-                "end": round(stretch.start + end, 3),
-            }
-        )
+    async def _tell(self, events: list[Event]) -> None:
+        for event in events:
+            await self._send(asdict(event))
 
     async def _samples(self) -> np.ndarray | None:
         """Return the next samples, (time,) float32, or ``None`` if the speaker is done."""
@@ -118,6 +98,7 @@ class _Session:
             raise ApiError(400, f"a message of {len(content)} bytes holds no whole 16-bit samples")
         samples = np.frombuffer(content, "<i2").astype(np.float32) / 2**15
         self.received += len(samples)
+        self.service.metrics.audio.inc(len(samples) / self.sample_rate)
         if self.received > self.service.limits.seconds * self.sample_rate:
             raise self.service.limits.too_long()
         return samples

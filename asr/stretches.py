@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.segmentation import MAX_SECONDS, split_at_pauses
+from asr.segmentation import MAX_SECONDS, quietest_cut
 
 STEP_SECONDS = 0.02
 PAUSE_SECONDS = 0.6  # as long a silence ends a stretch
@@ -37,14 +37,19 @@ class Stretches:
 
     Args:
         sample_rate: Hz.
+
+    Attributes:
+        step: samples that are judged at once; fewer wait for more.
+        length: samples of :meth:`current`.
+        speaking: whether a stretch has begun.
     """
 
     def __init__(self, sample_rate: int) -> None:
         self.sample_rate = sample_rate
-        self._step = round(STEP_SECONDS * sample_rate)
+        self.step = round(STEP_SECONDS * sample_rate)
         self._rest = np.zeros(0, np.float32)  # less than a step
         self._kept: deque[np.ndarray] = deque()
-        self._length = 0  # samples kept
+        self.length = 0  # samples kept
         self._start = 0  # where they begin in the stream
         self._floor = FIRST_FLOOR
         self._silent = 0  # samples since the last speech
@@ -53,9 +58,9 @@ class Stretches:
     def feed(self, samples: np.ndarray) -> list[Stretch]:
         """Take (time,) float32 samples; return the stretches that ended in them."""
         samples = np.concatenate([self._rest, samples])
-        whole = len(samples) // self._step * self._step
+        whole = len(samples) // self.step * self.step
         self._rest = samples[whole:]
-        ended = [self._take(step) for step in samples[:whole].reshape(-1, self._step)]
+        ended = [self._take(step) for step in samples[:whole].reshape(-1, self.step)]
         return [stretch for stretch in ended if stretch]
 
     def current(self) -> Stretch:
@@ -65,19 +70,19 @@ class Stretches:
 
     def _take(self, step: np.ndarray) -> Stretch | None:
         self._kept.append(step)
-        self._length += len(step)
+        self.length += len(step)
         if self._is_speech(step):
             self.speaking, self._silent = True, 0
         else:
             self._silent += len(step)
         lead = round(LEAD_SECONDS * self.sample_rate)
         if not self.speaking:
-            while self._length - len(self._kept[0]) >= lead:
+            while self.length - len(self._kept[0]) >= lead:
                 self._drop()
         elif self._silent >= PAUSE_SECONDS * self.sample_rate:
-            return self._cut(self._length - self._silent + lead, speaking=False)
-        elif self._length > MAX_SECONDS * self.sample_rate:
-            [(_, end), *_] = split_at_pauses(self.current().waveform, self.sample_rate)
+            return self._cut(self.length - self._silent + lead, speaking=False)
+        elif self.length > MAX_SECONDS * self.sample_rate:
+            end = quietest_cut(self.current().waveform, self.sample_rate)
             return self._cut(end, speaking=True)
         return None
 
@@ -90,13 +95,13 @@ class Stretches:
     def _drop(self) -> None:
         dropped = len(self._kept.popleft())
         self._start += dropped
-        self._length -= dropped
+        self.length -= dropped
 
     def _cut(self, end: int, *, speaking: bool) -> Stretch:
         """End the stretch at that sample; what comes after it is kept."""
         whole = self.current()
         self._kept = deque([whole.waveform[end:]])
-        self._length -= end
+        self.length -= end
         self._start += end
         self.speaking = speaking
         return Stretch(whole.waveform[:end], whole.start)
