@@ -2,7 +2,8 @@
 
 Recognises the utterances of a manifest once, then only decodes: greedily, and with beams of several
 widths and the model's own settings. pyctcdecode, if wanted, decodes the same log-probabilities with
-the same language model, width and weights, in an environment of its own:
+the same language model, width and weights, in an environment of its own; it has no label priors,
+so that both get log-probabilities that are divided by them already:
 
     pip install pyctcdecode kenlm    # there; kenlm needs cmake and a C++ compiler
     python benchmarks/decoding.py --model model.asr --manifest dev-clean.jsonl --peer PYTHON
@@ -27,8 +28,10 @@ from asr.decoding.beam import BeamDecoder
 from asr.decoding.config import DecoderConfig
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Decoder
+from asr.decoding.priors import scaled_priors
 from asr.decoding.tuning import word_error_rate
 from asr.lm.word_model import WordModel
+from asr.text import CharTokenizer
 from asr.transcriber import Transcriber
 
 PEER = Path(__file__).with_name("pyctcdecode_beam.py")
@@ -42,6 +45,14 @@ def measure(decoder: Decoder, rows: list[np.ndarray]) -> tuple[list[str], float]
         for row in rows
     ]
     return texts, time.process_time() - start
+
+
+def divided_by_priors(
+    log_probs: np.ndarray, config: DecoderConfig, tokenizer: CharTokenizer
+) -> np.ndarray:
+    """Return log-probabilities, summing to one again, after the division by the label priors."""
+    divided = log_probs - scaled_priors(config, tokenizer)
+    return divided - np.logaddexp.reduce(divided, axis=-1, keepdims=True)
 
 
 def measure_peer(
@@ -89,9 +100,13 @@ def main() -> None:
             config = replace(bundle.decoder, beam_width=width)
             show(f"beam {width}", *measure(decoder.with_config(config), rows))
         if options.peer:
-            config = replace(bundle.decoder, beam_width=options.peer_width)
+            rows = [divided_by_priors(row, bundle.decoder, bundle.model.tokenizer) for row in rows]
+            width = options.peer_width
+            config = replace(bundle.decoder, beam_width=width, priors=())
+            ours = measure(decoder.with_config(config), rows)
+            show(f"beam {width}, divided before", *ours)
             peer = measure_peer(options.peer, rows, lm, list(model.words), config)
-            show(f"pyctcdecode {options.peer_width}", *peer)
+            show(f"pyctcdecode {width}, divided before", *peer)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The ``asr`` command: its subcommands, and how it speaks of errors and warnings."""
 
+import gc
 import io
 import sys
 import warnings
@@ -33,6 +34,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand that was asked for."""
+        gc.set_threshold(50_000)  # importing torch makes a million objects, none of them garbage
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 # File names may hold bytes, and texts characters, that the terminal cannot show.
@@ -47,6 +49,8 @@ class Commands(TyperGroup):
             except (AsrError, OSError) as error:
                 print_error(error)
                 raise typer.Exit(1) from error
+            finally:
+                gc.freeze()  # or leaving takes half a second, spent looking for garbage in torch
 
 
 app = typer.Typer(

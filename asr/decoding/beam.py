@@ -222,8 +222,9 @@ def _lexicon(
     had a larger alphabet in mind.
     """
     if words is None:
-        spellable = frozenset(tokenizer.alphabet)
-        words = (word for word in model.words if spellable.issuperset(word))
+        words = [word for word in model.words if word != UNKNOWN]
+        if tokenizer.unknown(["".join(words)]):  # rare, and costly to find out word by word
+            words = filter(frozenset(tokenizer.alphabet).issuperset, words)
     else:
         words = list(words)
         for word in words:
