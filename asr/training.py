@@ -251,6 +251,19 @@ class CtcModule(lightning.LightningModule):
 
         return [optimizer], [{"scheduler": LambdaLR(optimizer, scale), "interval": "step"}]
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with another model than the run began with.
+
+        Raises:
+            ConfigError: features, encoder or alphabet differ in what shapes the weights.
+        """
+        shapes = {name: weights.shape for name, weights in checkpoint["state_dict"].items()}
+        if shapes != {name: weights.shape for name, weights in self.state_dict().items()}:
+            raise ConfigError(
+                "this run folder holds another model (of other features, encoder or alphabet); "
+                "use its settings or another --run_dir"
+            )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the settings that ``asr export`` needs to rebuild the model."""
         checkpoint["asr"] = {
@@ -405,6 +418,7 @@ def train(arguments: Sequence[str] | None = None, **defaults: Any) -> TrainingCL
         seed_everything_default=0,
         auto_configure_optimizers=False,
         save_config_kwargs={"overwrite": True},
+        parser_kwargs={"usage": "%(prog)s [--config FILE] [--OPTION VALUE ...]"},  # not all 300
         **defaults,
     )
     checkpoint = newest_checkpoint(cli.config.run_dir)

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -82,6 +83,17 @@ def make_jsonl(folder: Path) -> Path:
     return folder / "in.jsonl"
 
 
+def make_deepspeech(folder: Path) -> Path:
+    samples = []
+    for name, seconds, text in (("a/1", 0.5, "HELLO THERE\n"), ("b/1", 0.75, "BYE")):
+        make_audio(folder / "wav" / f"{name}.wav", seconds)
+        (folder / f"{Path(name).parent}.txt").write_text(text, encoding="utf-8")
+        samples.append({"wav_path": f"wav/{name}.wav", "transcript_path": f"{name[0]}.txt"})
+    manifest = folder / "train.json"
+    manifest.write_text(json.dumps({"root_path": str(folder), "samples": samples}))
+    return manifest
+
+
 EXPECTED = {
     "librispeech": [
         ("19-198-0000", "19/198/19-198-0000.flac", 0.5, "NORTHANGER ABBEY", "19"),
@@ -106,6 +118,10 @@ EXPECTED = {
         ("bob-2", "x/2.wav", 0.75, "BYE", "bob"),
     ],
     "jsonl": [("one", "x/1.wav", 0.5, "HELLO", "ann"), ("two", "x/2.wav", 0.75, "BYE", "")],
+    "deepspeech": [
+        ("{folder}/wav/a/1", "wav/a/1.wav", 0.5, "HELLO THERE", ""),
+        ("{folder}/wav/b/1", "wav/b/1.wav", 0.75, "BYE", ""),
+    ],
 }
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "librispeech": make_librispeech,
@@ -114,6 +130,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "commonvoice": make_commonvoice,
     "kaldi": make_kaldi,
     "jsonl": make_jsonl,
+    "deepspeech": make_deepspeech,
 }
 
 
@@ -124,7 +141,8 @@ def test_every_layout(kind: str, tmp_path: Path) -> None:
     for utterance, (id, audio, duration, text, speaker) in zip(
         corpus.utterances, EXPECTED[kind], strict=True
     ):
-        assert (utterance.id, utterance.text, utterance.speaker) == (id, text, speaker)
+        assert utterance.id == id.format(folder=tmp_path.as_posix())
+        assert (utterance.text, utterance.speaker) == (text, speaker)
         assert utterance.audio == tmp_path / audio
         codec_padding = 0.1 if audio.endswith(".mp3") else 0
         assert utterance.duration == pytest.approx(duration, abs=codec_padding + 1e-4)
@@ -140,7 +158,22 @@ def test_wrong_source_is_named(kind: str, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("kind", ["csv", "commonvoice", "jsonl"])
+def test_deepspeech_lists_give_the_same_as_json(tmp_path: Path) -> None:
+    manifest = make_deepspeech(tmp_path)
+    (tmp_path / "train.csv").write_text(
+        "".join(f"{tmp_path}/wav/{name}/1.wav,{tmp_path}/{name}.txt\n" for name in "ab")
+    )
+    assert read_corpus("deepspeech", tmp_path / "train.csv") == read_corpus("deepspeech", manifest)
+
+
+def test_missing_transcript_of_a_deepspeech_manifest_is_named(tmp_path: Path) -> None:
+    manifest = make_deepspeech(tmp_path)
+    (tmp_path / "b.txt").unlink()
+    with pytest.raises(ManifestError, match=r"b\.txt: cannot read"):
+        read_corpus("deepspeech", manifest)
+
+
+@pytest.mark.parametrize("kind", ["csv", "commonvoice", "jsonl", "deepspeech"])
 def test_file_of_another_kind_is_named(kind: str, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"1\.wav"):
         read_corpus(kind, make_audio(tmp_path / "1.wav"))
@@ -214,7 +247,8 @@ def test_byte_order_mark_and_crlf(tmp_path: Path) -> None:
                 file.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
         corpus = read_corpus(kind, source)
         assert [(u.id, u.text) for u in corpus.utterances] == [
-            (id, text) for id, _, _, text, _ in EXPECTED[kind]
+            (id.format(folder=(tmp_path / kind).as_posix()), text)
+            for id, _, _, text, _ in EXPECTED[kind]
         ]
 
 

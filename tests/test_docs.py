@@ -1,7 +1,6 @@
 """The documentation is true: commands parse or run, Python runs, the site holds together."""
 
 import asyncio
-import json
 import os
 import re
 import runpy
@@ -23,7 +22,6 @@ from test_readme import as_command, known_options
 
 import asr
 from asr.cli.main import app
-from asr.data.manifest import read_manifest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -144,22 +142,6 @@ def test_the_python_page_runs(here: Path) -> None:
     session = run_page(DOCS / "api" / "index.md")
     assert session["transcript"].text
     assert session["named"].decoder is not session["model"].decoder
-
-
-def test_manifests_of_deepspeech_pytorch_are_converted(here: Path) -> None:
-    convert = run_page(DOCS / "deepspeech-pytorch.md")["convert"]
-    audio = here / "data" / "samples" / "river.wav"
-    text = here / "river.txt"
-    text.write_text("THE OLD MAN\n", "utf-8")
-    sample = {"wav_path": "data/samples/river.wav", "transcript_path": "river.txt"}
-    Path("v3.json").write_text(json.dumps({"root_path": str(here), "samples": [sample]}), "utf-8")
-    Path("v2.csv").write_text(f"{audio},{text}\n", "utf-8")
-    for source in ("v2.csv", "v3.json"):
-        convert(source, "mine.jsonl")
-        [utterance] = read_manifest("mine.jsonl")
-        assert utterance.text == "THE OLD MAN"
-        assert utterance.audio.resolve() == audio.resolve()
-        assert utterance.duration == pytest.approx(soundfile.info(audio).duration)
 
 
 def test_the_live_client_gets_text(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

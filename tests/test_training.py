@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -215,3 +216,28 @@ def test_a_missing_bundle_to_start_from_is_one_line(corpus, tmp_path):
     assert "none.asr: no such model" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_of_another_model_is_one_line(corpus, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted / "checkpoints", tmp_path / "run" / "checkpoints")
+    config = settings(corpus, tmp_path / "run", max_epochs=50)
+    config["model"]["encoder"]["hidden_size"] = 16
+    done = subprocess.run(
+        command(config, tmp_path), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("train: error: ") and "another model" in last
+    assert "Traceback" not in done.stderr
+
+
+def test_a_misspelt_option_is_named_without_a_page_of_options(corpus, tmp_path):
+    arguments = [
+        *command(settings(corpus, tmp_path / "run"), tmp_path),
+        "--model.encoder.sell",
+        "gru",
+    ]
+    done = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "sell" in done.stderr
+    assert len(done.stderr.strip().splitlines()) < 8

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Kind = Literal["librispeech", "ljspeech", "csv", "commonvoice", "kaldi", "jsonl"]
+Kind = Literal["librispeech", "ljspeech", "csv", "commonvoice", "kaldi", "jsonl", "deepspeech"]
 SHOWN = 20  # unusable recordings named
 
 
@@ -34,6 +34,8 @@ def prepare(
     kaldi: a data directory with wav.scp and text
 
     jsonl: a manifest with NeMo's keys audio_filepath, duration, text
+
+    deepspeech: a manifest of deepspeech.pytorch, JSON or CSV, with its wav and txt files
     """
     from asr.data.corpora import read_corpus
     from asr.data.manifest import write_manifest

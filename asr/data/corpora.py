@@ -6,6 +6,7 @@ text without a recording and a recording that cannot be read are named in ``Corp
 """
 
 import csv
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -179,6 +180,40 @@ def read_jsonl(manifest: Path) -> Iterator[Recording]:
         yield Recording(utterance.id, utterance.audio, utterance.text, utterance.speaker)
 
 
+def read_deepspeech(manifest: Path) -> Iterator[Recording]:
+    """Yield the recordings of a deepspeech.pytorch manifest: a recording and a text file each.
+
+    JSON with ``root_path`` and ``samples``, or lines ``WAV,TXT``; relative paths count from the
+    working directory, as there.
+    """
+    for audio, transcript in _deepspeech_pairs(manifest):
+        try:
+            text = transcript.read_text("utf-8-sig").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ManifestError(f"{transcript}: cannot read this transcript: {error}") from error
+        yield Recording(audio.with_suffix("").as_posix(), audio, text)
+
+
+def _deepspeech_pairs(manifest: Path) -> Iterator[tuple[Path, Path]]:
+    if manifest.suffix.lower() != ".json":
+        for number, line in _lines(manifest):
+            audio, comma, text = line.partition(",")
+            if not comma or "," in text:
+                raise ManifestError(f"{manifest}:{number}: not of the form WAV,TXT")
+            yield Path(audio), Path(text)
+        return
+    try:
+        content = json.loads(manifest.read_text("utf-8-sig"))
+        root = Path(content["root_path"])
+        for sample in content["samples"]:
+            yield root / sample["wav_path"], root / sample["transcript_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ManifestError(
+            f"{manifest}: not a manifest of deepspeech.pytorch, which has root_path and samples: "
+            f"{error!r}"
+        ) from error
+
+
 READERS: dict[str, Callable[[Path], Iterator[Recording]]] = {
     "librispeech": read_librispeech,
     "ljspeech": read_ljspeech,
@@ -186,6 +221,7 @@ READERS: dict[str, Callable[[Path], Iterator[Recording]]] = {
     "commonvoice": read_commonvoice,
     "kaldi": read_kaldi,
     "jsonl": read_jsonl,
+    "deepspeech": read_deepspeech,
 }
 
 
