@@ -1,0 +1,99 @@
+"""The table of distorted copies, on tones."""
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+from babble import write_babbler, write_tones
+from tones import SAMPLE_RATE
+
+from asr.data.manifest import Utterance, write_manifest
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "librispeech" / "robustness.py"
+
+
+@pytest.fixture(scope="module")
+def recipe() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("robustness", RECIPE)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    samples = 0.1 * np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE)
+    soundfile.write(folder / "hiss.wav", samples, SAMPLE_RATE)
+    return folder
+
+
+def test_noise_lies_ten_decibels_below(recipe: ModuleType, noise: Path) -> None:
+    speech = 0.2 * np.sin(0.1 * np.arange(32_000, dtype=np.float32))
+    mixed, rate = recipe.noisy([noise / "hiss.wav"])(3, speech)
+    ratio = np.mean(speech**2) / np.mean((mixed - speech) ** 2)
+    assert rate == recipe.RATE
+    assert 10 * math.log10(ratio) == pytest.approx(recipe.SNR_DB, abs=0.01)
+
+
+def test_copies_keep_what_they_should(recipe: ModuleType) -> None:
+    speech = 0.2 * np.sin(2 * np.pi * 440 / recipe.RATE * np.arange(recipe.RATE))
+    for distort, rate, channels, level in (
+        (recipe.telephone, 8_000, 1, 1.0),
+        (recipe.faint, 16_000, 1, 0.1),
+        (recipe.stereo, 44_100, 2, 1.0),
+    ):
+        audio, found = distort(0, speech.astype(np.float32))
+        assert found == rate
+        assert audio.reshape(len(audio), -1).shape == (rate, channels)
+        assert np.std(audio) == pytest.approx(level * np.std(speech), rel=0.01)
+
+
+def run(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, noise: Path) -> int:
+    model = write_babbler(tmp_path / "babbler.asr")
+    utterances = [
+        Utterance(str(i), write_tones(tmp_path / f"{i}.wav", 1.0, seed=i), 1.0, "ABC DE")
+        for i in range(3)
+    ]
+    write_manifest(tmp_path / "in.jsonl", utterances)
+    arguments = [tmp_path / "in.jsonl", "--noise", noise, "--model", model]
+    monkeypatch.setattr(sys, "argv", ["robustness.py", *map(str, arguments)])
+    return int(recipe.main())
+
+
+def test_the_table(
+    recipe: ModuleType,
+    tmp_path: Path,
+    noise: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(recipe, monkeypatch, tmp_path, noise) == 0
+    _, _, clean, *distorted, _, last = capsys.readouterr().out.splitlines()
+    assert clean.startswith("| as they are |") and clean.endswith("+0.0% |")
+    assert [line.split("|")[1].strip() for line in distorted] == [
+        "noise at 10 dB",
+        "8 kHz",
+        "20 dB fainter",
+        "44.1 kHz, stereo",
+    ]
+    assert last.endswith("words a minute in 1 noises")
+
+
+def test_no_noise_is_one_line(
+    recipe: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run(recipe, monkeypatch, tmp_path, tmp_path / "empty") == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("robustness: error: ") and "empty: no recordings" in line
