@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from asr.errors import ConfigError
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
@@ -23,3 +25,23 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Refuse a place where no file can be written, before the work rather than after it.
+
+    Raises:
+        ConfigError: it is a folder, or none in which files can be made.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise ConfigError(f"{path}: is a folder; name a file to write")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be written: {error.strerror}; name another place"
+        ) from error

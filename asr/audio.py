@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -29,6 +29,7 @@ import soxr
 from asr.errors import AudioError, AudioWarning
 
 Waveform = npt.NDArray[np.float32]
+OnDamage = Callable[[str], None]
 
 # What libsndfile reads, then what needs ffmpeg.
 AUDIO_SUFFIXES = frozenset(
@@ -67,19 +68,27 @@ def load_audio(source: str | Path | BinaryIO, sample_rate: int) -> Waveform:
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
+def warn_of_damage(message: str) -> None:
+    """Warn with an :class:`~asr.errors.AudioWarning`."""
+    warnings.warn(message, AudioWarning, stacklevel=4)
+
+
 def iter_audio(
-    source: str | Path | BinaryIO, sample_rate: int, block_seconds: float = BLOCK_SECONDS
+    source: str | Path | BinaryIO,
+    sample_rate: int,
+    block_seconds: float = BLOCK_SECONDS,
+    on_damage: OnDamage = warn_of_damage,
 ) -> Generator[Waveform, None, None]:
     """Yield a recording in blocks of about ``block_seconds``; memory does not grow with length.
 
-    Joined, the blocks are what :func:`load_audio` returns; see there for arguments, errors and
-    warnings. A warning comes near the end, when the damage is met.
+    Joined, the blocks are what :func:`load_audio` returns; see there for arguments and errors.
+    ``on_damage`` is called with what it warns of, near the end, when the damage is met.
     """
     name = _name(source)
     try:
         with (
             _regular_file(source) as path,
-            closing(_decode(path, name, block_seconds)) as blocks,
+            closing(_decode(path, name, block_seconds, on_damage)) as blocks,
         ):
             yield from _resample(_mono(blocks, name), sample_rate)
     except FileNotFoundError as error:
@@ -189,7 +198,7 @@ def _resample(blocks: Iterator[tuple[int, Waveform]], sample_rate: int) -> Itera
 
 
 def _decode(
-    path: Path, name: str, block_seconds: float
+    path: Path, name: str, block_seconds: float, on_damage: OnDamage
 ) -> Generator[tuple[int, Waveform], None, None]:
     """Yield (sample rate, (frames, channels)) blocks."""
     with _open(path) as file:
@@ -202,9 +211,9 @@ def _decode(
             pass
         else:
             with sound:
-                yield from _sndfile_blocks(sound, file, name, block_seconds)
+                yield from _sndfile_blocks(sound, file, name, block_seconds, on_damage)
             return
-    yield from _ffmpeg_blocks(path, name, block_seconds)
+    yield from _ffmpeg_blocks(path, name, block_seconds, on_damage)
 
 
 class _TolerantFile(io.BufferedReader):
@@ -233,7 +242,11 @@ class _SequentialSound(soundfile.SoundFile):
 
 
 def _sndfile_blocks(
-    sound: soundfile.SoundFile, file: BinaryIO, name: str, block_seconds: float
+    sound: soundfile.SoundFile,
+    file: BinaryIO,
+    name: str,
+    block_seconds: float,
+    on_damage: OnDamage,
 ) -> Iterator[tuple[int, Waveform]]:
     size = min(_block_frames(sound.samplerate, sound.channels, block_seconds), sound.frames)
     frames = 0
@@ -251,17 +264,16 @@ def _sndfile_blocks(
         yield sound.samplerate, block[:count]
     if frames == 0:
         raise AudioError(f"{name}: holds no sound that can be read; record or fetch it again")
-    _warn_if(problem or _shortfall(sound, file, frames), name, frames / sound.samplerate)
+    if problem := problem or _shortfall(sound, file, frames):
+        on_damage(_damage(problem, name, frames / sound.samplerate))
 
 
 def _block_frames(rate: int, channels: int, block_seconds: float) -> int:
     return max(1, min(round(block_seconds * rate), MAX_BLOCK_SAMPLES // channels))
 
 
-def _warn_if(problem: str, name: str, seconds: float) -> None:
-    if problem:
-        message = f"{name}: {problem}; only {seconds:.2f} s of sound could be read"
-        warnings.warn(message, AudioWarning, stacklevel=3)
+def _damage(problem: str, name: str, seconds: float) -> str:
+    return f"{name}: {problem}; only {seconds:.2f} s of sound could be read"
 
 
 def _shortfall(sound: soundfile.SoundFile, file: BinaryIO, frames: int) -> str:
@@ -310,7 +322,9 @@ def _holds_all_data(file: BinaryIO) -> bool:
     return True
 
 
-def _ffmpeg_blocks(path: Path, name: str, block_seconds: float) -> Iterator[tuple[int, Waveform]]:
+def _ffmpeg_blocks(
+    path: Path, name: str, block_seconds: float, on_damage: OnDamage
+) -> Iterator[tuple[int, Waveform]]:
     command = _ffmpeg_command(path)
     if not command:
         raise AudioError(
@@ -334,7 +348,8 @@ def _ffmpeg_blocks(path: Path, name: str, block_seconds: float) -> Iterator[tupl
             f"{name}: neither libsndfile nor ffmpeg finds sound in it; "
             "check that it is an undamaged recording"
         )
-    _warn_if("cut short or damaged" if complains else "", name, frames / rate)
+    if complains:
+        on_damage(_damage("cut short or damaged", name, frames / rate))
 
 
 def _au_blocks(stream: IO[bytes], block_seconds: float) -> Iterator[tuple[int, Waveform]]:

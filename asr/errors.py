@@ -45,5 +45,16 @@ class DownloadError(AsrError):
     """A download failed, or its checksum or archive is not as expected."""
 
 
+def reason_of(error: Exception) -> str:
+    """Return why a file cannot be read or written, and what to do, without its name."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file; check the path"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no UTF-8 text ({error.reason} {error.object[error.start]:#x}); convert it"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}; check the path"
+    return f"{error}; make or fetch it anew"
+
+
 class AudioWarning(UserWarning):
     """A recording was usable only in part, for example because it is cut short."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.audio import Waveform, iter_audio
+from asr.audio import Waveform, iter_audio, warn_of_damage
 from asr.errors import AsrError
 from asr.segmentation import Piece, Segmenter
 
@@ -26,12 +26,14 @@ class Recording:
         duration: of what has been read, seconds.
         is_read: whether all its pieces are here.
         error: what kept it from being read.
+        warning: why a part of it could not be read.
     """
 
     path: str
     duration: float = 0.0
     is_read: bool = False
     error: AsrError | None = None
+    warning: str | None = None
 
 
 def read_ahead(
@@ -80,7 +82,7 @@ class _Reader:
         self.recording = Recording(str(path))
         self._sample_rate = sample_rate
         self._segmenter = segmenter
-        self._blocks = iter_audio(path, sample_rate)
+        self._blocks = iter_audio(path, sample_rate, on_damage=self._warn)
         self._samples = 0
 
     def read(self) -> tuple[list[Piece], bool]:
@@ -102,6 +104,10 @@ class _Reader:
     def close(self) -> None:
         """Leave the rest unread."""
         self._blocks.close()
+
+    def _warn(self, message: str) -> None:
+        self.recording.warning = message
+        warn_of_damage(message)
 
 
 class _Whole:

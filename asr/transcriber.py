@@ -59,12 +59,14 @@ class Transcript:
         duration: its length in seconds.
         text: the whole text.
         segments: its stretches in order, those without words left out.
+        warning: why a part of the recording could not be read; ``None`` if all could.
     """
 
     path: str
     duration: float
     text: str
     segments: tuple[Segment, ...]
+    warning: str | None = None
 
     @property
     def words(self) -> tuple[Word, ...]:
@@ -130,10 +132,12 @@ class _File:
         return self.recording.is_read and not self.tasks
 
     def result(self) -> Transcript | AsrError:
-        if self.recording.error:
-            return self.recording.error
+        recording = self.recording
+        if recording.error:
+            return recording.error
         text = " ".join(segment.text for segment in self.segments)
-        return Transcript(self.recording.path, self.recording.duration, text, tuple(self.segments))
+        segments = tuple(self.segments)
+        return Transcript(recording.path, recording.duration, text, segments, recording.warning)
 
 
 class Transcriber:
@@ -208,7 +212,7 @@ class Transcriber:
         if config.method == "fusion" and (language_model or lexicon or hotwords):
             raise ConfigError("fusion takes no n-grams, lexicon or hotwords; use the beam")
         tokenizer = bundle.model.tokenizer
-        words = read_lexicon(lexicon) if lexicon else None
+        words = read_lexicon(lexicon, tokenizer.alphabet) if lexicon else None
         characters = None
         if character_model:
             characters = load_character_model(character_model)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from asr.atomic import whole_file
+from asr.atomic import check_writable, whole_file
+from asr.errors import ConfigError
 
 
 def test_the_file_appears_when_all_is_written(tmp_path: Path) -> None:
@@ -24,3 +25,16 @@ def test_after_an_error_the_older_file_stands(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.txt"
+    check_writable(path)
+    assert list(path.parent.iterdir()) == []
+    path.write_text("old")
+    check_writable(path)
+    assert path.read_text() == "old"
+    with pytest.raises(ConfigError, match="new: is a folder"):
+        check_writable(path.parent)
+    with pytest.raises(ConfigError, match=r"below: cannot be written: .*; name another place"):
+        check_writable(path / "below")

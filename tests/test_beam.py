@@ -239,6 +239,18 @@ def test_the_lexicon_limits_and_extends_the_words(tmp_path: Path) -> None:
     assert decode(decoder, log_probs_of("THE MARILLA"))[0].text == "THE MARILLA"
 
 
+def test_hotwords_count_whatever_the_weight_of_the_model(tmp_path: Path) -> None:
+    model = word_model(tmp_path / "m.arpa", TEXT)
+    said = log_probs_of("THE CAT", {4: "R"})
+    for weight in (0.0, 0.5):
+        config = DecoderConfig("beam", 50, lm_weight=weight, hotword_score=20.0)
+        hypothesis = decode(BeamDecoder(ENGLISH, config, model, hotwords=["Cat"]), said)[0]
+        assert hypothesis.text == "THE CAT"
+        # What the n-grams say, without the bonus.
+        expected = sum(model.score(["THE", "CAT"])) * LN10
+        assert hypothesis.lm_score == pytest.approx(expected, abs=1e-3)
+
+
 def test_errors_are_one_clear_line(tmp_path: Path) -> None:
     model = word_model(tmp_path / "m.arpa", TEXT)
     config = DecoderConfig("beam")
@@ -250,7 +262,7 @@ def test_errors_are_one_clear_line(tmp_path: Path) -> None:
         BeamDecoder(ENGLISH, config, hotwords=["ANNE"])
     with pytest.raises(ConfigError, match="no space"):
         BeamDecoder(CharTokenizer("AB"), config, model)
-    with pytest.raises(LanguageModelError, match="no word in the alphabet 'xyz'"):
+    with pytest.raises(LanguageModelError, match="most of its words are not in the alphabet 'xyz'"):
         WordModel(tmp_path / "m.arpa", "xyz")
     write_arpa(tmp_path / "1.arpa", estimate(encode_text([["A"]]), 1))
     with pytest.raises(LanguageModelError, match="holds single words only"):

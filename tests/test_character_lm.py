@@ -498,9 +498,21 @@ def test_texts_without_a_text_are_told(
     for name, error in (("none.txt", TextError), ("none.jsonl", ManifestError)):
         with pytest.raises(error, match=f"{name}: "):
             train((good, [tmp_path / name]), tmp_path / "run")
-    for name in ("batch_size", "chunk_length", "steps", "validate_every"):
+    for name in ("batch_size", "chunk_length", "steps", "validate_every", "clip_norm"):
         with pytest.raises(ConfigError, match=name):
             TrainingConfig(**{name: 0})
+    for wrong in ({"lr": -0.1}, {"lr": math.nan}, {"warmup": 1.5}):
+        with pytest.raises(ConfigError, match="is out of range"):
+            TrainingConfig(**wrong)
+
+
+def test_a_run_folder_that_cannot_be_written_is_told_before_the_training(
+    tmp_path: Path, files: tuple[list[Path], list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"model.safetensors: cannot be written"):
+        train(files, tmp_path / "file" / "run")
+    assert not capsys.readouterr().err
 
 
 # The commands

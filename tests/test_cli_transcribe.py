@@ -83,6 +83,26 @@ def test_misuse(arguments: list[str], message: str) -> None:
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
+def test_a_folder_that_takes_no_files_is_named_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    for output in (tmp_path / "taken", tmp_path / "taken" / "out"):
+        result = run("transcribe", "a.wav", "--model", "none.asr", "--output-dir", output)
+        assert (result.exit_code, result.stdout) == (1, "")
+        [line] = result.stderr.splitlines()
+        assert line.startswith(f"asr: error: {output}: cannot be written (")
+
+
+def test_a_file_that_cannot_be_written_is_named(model: Path, folder: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "out" / "0.txt"
+    taken.mkdir(parents=True)
+    arguments = ("transcribe", folder / "0.wav", "--model", model)
+    result = run(*arguments, "--output-dir", taken.parent)
+    assert result.exit_code == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"asr: error: {taken}: cannot be written (")
+    assert list(taken.parent.iterdir()) == [taken]
+
+
 @pytest.mark.parametrize("format", ["txt", "json"])
 def test_processes_print_in_order(model: Path, folder: Path, format: str) -> None:
     (folder / "2b.wav").write_text("no sound")

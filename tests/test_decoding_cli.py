@@ -1,5 +1,7 @@
 """Language models at the command line: decode, tune, calibrate, and what goes wrong."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from asr.bundle import load_bundle, packaged_model, save_bundle
+from asr.cli.main import app
 from asr.data.manifest import read_manifest
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.config import DecoderConfig
@@ -111,6 +115,79 @@ def test_processes_find_what_one_finds(arpa: Path) -> None:
     assert sum(done) == len(rows)
 
 
+def test_a_pool_says_what_is_wrong_with_its_models(arpa: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "cut.arpa.gz"
+    bad.write_bytes(arpa.read_bytes()[:-20])
+    with pytest.raises(LanguageModelError, match=r"cut.arpa.gz: .*; build or fetch it anew"):
+        DecoderPool(" 'ABCDEFGHIJKLMNOPQRSTUVWXYZ", bad)
+    with pytest.raises(LanguageModelError, match="lexicon word '5' cannot be spelled"):
+        DecoderPool(" 'ABCDEFGHIJKLMNOPQRSTUVWXYZ", arpa, ["5"])
+
+
+def write_manifest_of(path: Path, texts: dict[str, str]) -> Path:
+    lines = [
+        {"id": name, "audio_filepath": str(SAMPLES / name), "duration": 4, "text": text}
+        for name, text in texts.items()
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_references_are_normalised_and_unreadable_recordings_left_out(
+    arpa: Path, tmp_path: Path
+) -> None:
+    """Texts as a corpus has them, with small letters and commas, give the same settings."""
+    names = ("river.wav", "carriage.wav", "letter.flac", "clock.ogg")
+    texts = {u.audio.name: u.text for u in read_manifest(MANIFEST) if u.audio.name in names}
+    plain = write_manifest_of(tmp_path / "plain.jsonl", texts)
+    as_written = {name: text.capitalize() + "." for name, text in texts.items()}
+    other = write_manifest_of(tmp_path / "other.jsonl", as_written | {"gone.wav": "Hello"})
+    told = {}
+    for manifest, code in ((plain, 0), (other, 1)):
+        output = manifest.with_suffix(".asr")
+        result = run("lm", "tune", manifest, "--lm", arpa, "-o", output, "--jobs", 1)
+        assert result.returncode == code
+        assert ("gone.wav: no such file" in result.stderr) == code
+        rates = re.findall(r"WER +([0-9.]+)%", result.stdout)
+        told[code] = (rates, load_bundle(output).decoder)
+        result = run("calibrate", manifest, "-m", output, "-o", manifest.with_suffix(".2.asr"))
+        assert result.returncode == code, result.stderr
+        told[code] += (load_bundle(manifest.with_suffix(".2.asr")).decoder,)
+    assert told[0] == told[1]
+
+
+def test_what_keeps_tuning_and_calibration_from_working_is_told_at_once(
+    arpa: Path, tmp_path: Path
+) -> None:
+    silent = write_manifest_of(tmp_path / "silent.jsonl", {"river.wav": "..."})
+    gone = write_manifest_of(tmp_path / "gone.jsonl", {"gone.wav": "HELLO"})
+    words = tmp_path / "words.txt"
+    words.write_text("1842\n", encoding="utf-8")
+    cut = tmp_path / "cut.arpa.gz"
+    cut.write_bytes(arpa.read_bytes()[:-20])
+    output = tmp_path / "x.asr"
+    tune = ("lm", "tune", "-o", output, "--jobs", 1, "--lm")
+    calibrate = ("calibrate", "-o", output)
+    for command, message in (
+        ((*tune, arpa, silent), "silent.jsonl: no recording with a text"),
+        ((*tune, arpa, gone), "gone.jsonl: no recording with a text"),
+        ((*tune, arpa, MANIFEST, "--lexicon", words), "words.txt: word '1842' cannot be spelled"),
+        ((*tune, arpa, MANIFEST, "--plot", "x.xyz"), "x.xyz: cannot draw this kind of picture"),
+        ((*tune, arpa, MANIFEST, "-o", tmp_path), "is a folder; name a file to write"),
+        ((*tune, cut, MANIFEST), "cut.arpa.gz: KenLM cannot read this model"),
+        ((*tune, tmp_path / "no.arpa", MANIFEST), "no.arpa: cannot read this language model"),
+        ((*calibrate, silent), "too little was recognised to calibrate on"),
+        ((*calibrate, gone), "gone.jsonl: too little was recognised"),
+        ((*calibrate, MANIFEST, "--plot", "x.xyz"), "x.xyz: cannot draw this kind of picture"),
+        ((*calibrate, MANIFEST, "-o", tmp_path), "is a folder; name a file to write"),
+    ):
+        result = CliRunner().invoke(app, list(map(str, command)))
+        assert (result.exit_code, result.stdout) == (1, ""), result.stdout
+        assert message in result.stderr.splitlines()[-1]
+        assert result.stderr.count("\n") == (2 if gone in command else 1)
+    assert not output.exists()
+
+
 def test_whole_recordings_give_the_same_log_probs_alone_and_together() -> None:
     transcriber = Transcriber.load(method="greedy")
     paths = [utterance.audio for utterance in read_manifest(MANIFEST)][:3]
@@ -130,6 +207,10 @@ def test_a_lexicon_is_the_first_column_of_a_file(tmp_path: Path) -> None:
         read_lexicon(path)
     with pytest.raises(LanguageModelError, match="cannot read"):
         read_lexicon(tmp_path / "none.txt")
+    path.write_text("THE\nthe\n", encoding="utf-8")
+    with pytest.raises(LanguageModelError, match=r"lexicon.txt: word 'the' cannot be spelled"):
+        read_lexicon(path)
+    assert read_lexicon(path, "THEthe") == ["THE", "the"]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +251,8 @@ def test_a_bad_language_model_is_one_clear_line(
         (["--decoder", "fusion"], "fusion needs a character model; give one with --char-lm"),
         (["--char-lm", "nowhere"], "nowhere: cannot read this character model: no such file"),
         (["--lexicon", "nowhere.txt"], "nowhere.txt: cannot read this lexicon"),
+        (["--lm-weight", "nan"], "lm_weight nan is not finite"),
+        (["--hotwords", " , "], "names no word"),
     ],
 )
 def test_contradictory_options_are_one_clear_line(

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,16 @@ def test_the_python_page_runs(here: Path) -> None:
     session = run_page(DOCS / "api" / "index.md")
     assert session["transcript"].text
     assert session["named"].decoder is not session["model"].decoder
+
+
+def test_the_decoding_page_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    session = run_page(DOCS / "api" / "decoding.md")
+    printed = capsys.readouterr().out.splitlines()
+    assert 1 < len(printed) == len(session["n_best"]) <= 5
+    assert all(line.endswith(h.text) for line, h in zip(printed, session["n_best"], strict=True))
+    config = replace(session["bundle"].decoder, beam_width=50)
+    [found] = session["decode_all"]([session["row"]], config)
+    assert found == session["n_best"]
 
 
 def test_the_live_client_gets_text(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

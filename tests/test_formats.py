@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -198,6 +198,7 @@ def test_json_holds_everything() -> None:
         ],
     }
     assert to_dict(result) == expected
+    assert to_dict(replace(result, warning="cut")) == expected | {"warning": "cut"}
     assert json.loads(render(result, "json")) == expected
     assert json.loads(render(result, "jsonl")) == expected
     assert render(result, "jsonl").count("\n") == 1

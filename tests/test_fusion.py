@@ -212,8 +212,11 @@ def test_settings_choose_the_decoder(model: CharacterModel) -> None:
     both = build_decoder(SMALL, beam, character_model=model)
     assert isinstance(both, RescoringDecoder)
     assert len(decode(both, random_log_probs(9, 0))) == 3
-    without = DecoderConfig("beam", char_lm_weight=0.0)
-    assert isinstance(build_decoder(SMALL, without, character_model=model), BeamDecoder)
+    without = DecoderConfig("beam", n_best=4, char_lm_weight=0.0)
+    plain = build_decoder(SMALL, without, character_model=model)
+    assert isinstance(plain, BeamDecoder)
+    assert len(decode(plain, random_log_probs(9, 0))) == 4
+    assert len(decode(fusion, random_log_probs(9, 0))) == 7  # as many as it keeps
     assert isinstance(build_decoder(SMALL, beam), BeamDecoder)
 
 

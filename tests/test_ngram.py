@@ -358,7 +358,7 @@ def test_settings_that_make_no_sense(order: int, prune: Sequence[int], match: st
     [
         ([], None, TextError, "no word"),
         ([[]], None, TextError, "no word"),
-        ([["1842"]], None, TextError, "no word of the vocabulary"),
+        ([["1842"]], None, TextError, "no word of the text, such as '1842', can be written"),
         ([["A"]], {"B"}, TextError, "no word of the vocabulary"),
         ([["A"]], 0, ConfigError, "at least one"),
         ([["A"]], set(), ConfigError, "at least one"),
@@ -400,7 +400,7 @@ def test_texts_that_cannot_be_read(tmp_path: Path, name: str, content: bytes | N
         (r"(?s)\\1-grams.*", "", "ends within its header"),
         (r"(?m)^-99", "half", "malformed"),
         (r"(?s)\\2-grams.*", "\\\\2-grams:\n-1\tA", "KenLM cannot read"),
-        (r"([A-Z])", r"\1ø", "no word in the alphabet"),
+        (r"([A-Z])", r"\1ø", "most of its words are not in the alphabet"),
     ],
 )
 def test_models_that_cannot_be_read(tmp_path: Path, old: str, new: str, match: str) -> None:
@@ -412,7 +412,9 @@ def test_models_that_cannot_be_read(tmp_path: Path, old: str, new: str, match: s
 
 
 def test_missing_model_and_empty_text(tmp_path: Path) -> None:
-    with pytest.raises(LanguageModelError, match=r"no\.arpa: cannot read .*No such file"):
+    with pytest.raises(
+        LanguageModelError, match=r"no\.arpa: cannot read .*no such file; check the path"
+    ):
         measure_perplexity(tmp_path / "no.arpa", [["A"]])
     (tmp_path / "bad.arpa.gz").write_bytes(b"plain")
     with pytest.raises(LanguageModelError, match=r"bad\.arpa\.gz: cannot read"):
@@ -500,7 +502,49 @@ def test_command_refuses_what_makes_no_sense(
 
 def test_command_names_missing_and_empty_texts(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n")
-    for name, message in (("missing.txt", "No such file"), ("empty.txt", "no word")):
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 noir\n")
+    (tmp_path / "number.txt").write_text("1842\n")
+    for name, message in (
+        ("missing.txt", "missing.txt: cannot read this text: no such file; check the path"),
+        ("empty.txt", "empty.txt: no word to read"),
+        ("latin.txt", "latin.txt: cannot read this text: it is no UTF-8 text"),
+        ("number.txt", "no word of the text, such as '1842', can be written"),
+    ):
         result = run("build", tmp_path / name, "-o", tmp_path / "m.arpa")
         assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
         assert message in result.stderr
+        assert not list(tmp_path.glob("m.arpa*"))
+
+
+def test_command_refuses_before_it_reads(tmp_path: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text("A B\n")
+    words = tmp_path / "words.txt"
+    words.write_text("A\n1842\n")
+    for options, message in (
+        (("--vocab", words), "words.txt: has the line '1842'; give one word a line"),
+        (("--order", 7), "the order is 7"),
+        (("--prune", 1), "would take words"),
+        (("-o", tmp_path), "is a folder; name a file to write"),
+        (("-o", text / "m.arpa"), "m.arpa: cannot be written"),
+    ):
+        result = run("build", text, "-o", tmp_path / "m.arpa", *options)
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1), options
+        assert message in result.stderr
+    assert sorted(tmp_path.iterdir()) == [text, words]
+
+
+def test_another_spelling_of_unknown_is_the_same_model(tmp_path: Path) -> None:
+    path = build(tmp_path / "m.arpa", [["A", "B", "Ø"], ["B", "A"]], 2)
+    before = measure_perplexity(path, [["B", "C"]])
+    head = read_arpa_head(path)
+    path.write_text(path.read_text().replace("<unk>", "<UNK>"), encoding="utf-8")
+    assert read_arpa_head(path) == head
+    assert measure_perplexity(path, [["B", "C"]]) == before
+
+
+def test_a_model_of_small_letters_is_refused_although_it_has_an_i(tmp_path: Path) -> None:
+    path = build(tmp_path / "m.arpa", [["I", "AM", "HERE"], ["I", "AM", "THERE"]], 2)
+    path.write_text(path.read_text().replace("AM", "am").replace("HERE", "here"))
+    with pytest.raises(LanguageModelError, match=r"most of its words .*, such as 'am'; build it"):
+        measure_perplexity(path, [["I"]])

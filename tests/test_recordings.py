@@ -10,7 +10,7 @@ from babble import SAMPLE_RATE, write_tones
 
 from asr import recordings
 from asr.audio import load_audio
-from asr.errors import AudioError
+from asr.errors import AudioError, AudioWarning
 from asr.recordings import BLOCKS, READ_AHEAD, read_ahead
 from asr.segmentation import Segmenter
 
@@ -45,9 +45,9 @@ def test_pieces_do_not_hold_what_is_beside_them(long: Path) -> None:
 def test_only_a_little_is_read_ahead(long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = 0
 
-    def counted(*arguments):
+    def counted(*arguments, **settings):
         nonlocal read
-        for block in iter_audio(*arguments):
+        for block in iter_audio(*arguments, **settings):
             read += 1
             yield block
 
@@ -78,6 +78,19 @@ def test_damage_in_the_middle_is_an_error(tmp_path: Path) -> None:
     *_, (recording, pieces) = read_ahead([tmp_path / "nan.wav"], SAMPLE_RATE)
     assert (recording.is_read, pieces) == (True, [])
     assert "NaN" in str(recording.error)
+
+
+def test_a_recording_knows_that_it_is_cut_short(tmp_path: Path) -> None:
+    path = write_tones(tmp_path / "cut.wav", 2.0)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.warns(AudioWarning) as warned:
+        [(cut, _)] = read_ahead([path], SAMPLE_RATE)
+    assert cut.warning == str(warned[0].message)
+    assert cut.warning.startswith(f"{path}: cut short")
+    path.write_bytes(content)
+    [(whole, _)] = read_ahead([path], SAMPLE_RATE)
+    assert whole.warning is None
 
 
 def test_whole_recordings(long: Path) -> None:

@@ -195,6 +195,23 @@ def test_a_broken_recording_is_one_line_with_its_name(
     assert "asr-" not in message, "names a file of the server"
 
 
+@pytest.mark.filterwarnings("ignore::asr.errors.AudioWarning")
+def test_a_client_hears_that_its_recording_is_cut_short(
+    server: Serving, recordings: list[Path], tmp_path: Path
+) -> None:
+    cut = tmp_path / "my speech.wav"
+    content = recordings[0].read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    create = client(server).audio.transcriptions.create
+    expected = "my speech.wav: cut short; only 0.50 s of sound could be read"
+    result = create(file=cut, model=MODEL)
+    assert result.to_dict()["warning"] == expected
+    verbose = create(file=cut, model=MODEL, response_format="verbose_json")
+    assert verbose.to_dict()["warning"] == expected
+    assert post(server, cut, response_format="all").json()["json"]["warning"] == expected
+    assert "warning" not in create(file=recordings[0], model=MODEL).to_dict()
+
+
 @pytest.mark.parametrize(
     "content, headers, param",
     [

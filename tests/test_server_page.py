@@ -176,6 +176,20 @@ def test_an_error_is_shown_kindly(page: "playwright.Page", recording: Path) -> N
     assert page.is_hidden("#error")
 
 
+@pytest.mark.filterwarnings("ignore::asr.errors.AudioWarning")
+def test_a_recording_that_is_cut_short_is_told(
+    page: "playwright.Page", recording: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "my speech.wav"
+    content = recording.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    page.set_input_files("#file", cut)
+    assert words(page)
+    assert page.inner_text("#warning").startswith("my speech.wav: cut short")
+    page.set_input_files("#file", recording)
+    page.wait_for_selector("#warning", state="hidden")
+
+
 def test_silence_is_told(page: "playwright.Page", folder: Path) -> None:
     soundfile.write(folder / "silence.wav", [0.0] * SAMPLE_RATE, SAMPLE_RATE)
     page.set_input_files("#file", folder / "silence.wav")

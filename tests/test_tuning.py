@@ -10,6 +10,7 @@ from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.rescoring import Rescorer
 from asr.decoding.tuning import BEAM_WIDTHS, Trial, tune, tune_rescoring, word_error_rate
 from asr.lm.character import CharacterModel, CharacterModelConfig
+from asr.plots.wer_surface import draw_wer_surface
 
 REFERENCES = ["A " * 1000]
 
@@ -123,3 +124,22 @@ def test_a_character_model_that_does_not_help_is_left_out() -> None:
     assert trials[0].config == chosen
     chosen, _ = tune_rescoring(lists, [-9.0, -1.0], ["WRONG"], DecoderConfig("beam"))
     assert chosen.char_lm_weight == pytest.approx(0.15)  # the first for which 8 x > 1
+
+
+def test_the_surface_shows_the_best_rate_of_each_point_even_if_it_is_zero() -> None:
+    """Priors make several trials of one point; few and clear recordings may have no errors."""
+    config = DecoderConfig("beam", 50, lm_weight=0.5, word_score=0.0, prior_weight=0.5)
+    points = [replace(config, lm_weight=x, word_score=y) for x in (0.5, 1.0) for y in (0.0, 1.0)]
+    trials = [Trial(point, 0.3, 1.0) for point in points]
+    trials.append(Trial(replace(points[1], prior_weight=0.4), 0.0, 1.0))
+    trials.append(Trial(replace(points[1], prior_weight=0.6), 0.2, 1.0))
+    trials.append(Trial(replace(points[0], beam_width=400), 0.1, 1.0))  # another surface
+    figure = draw_wer_surface(trials, trials[4].config, "title")
+    shown = {(*text.xy, text.get_text()) for text in figure.axes[0].texts}
+    assert shown == {
+        (0.5, 0.0, "30.0%"),
+        (0.5, 1.0, "0.0%"),
+        (1.0, 0.0, "30.0%"),
+        (1.0, 1.0, "30.0%"),
+    }
+    figure.canvas.draw()

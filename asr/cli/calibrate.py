@@ -8,7 +8,7 @@ import typer
 
 from asr.cli.messages import audio_progress, print_error
 from asr.cli.options import BATCH_SECONDS, BatchSeconds, Device, Model
-from asr.errors import AsrError
+from asr.errors import AsrError, ConfigError
 
 if TYPE_CHECKING:
     from asr.data.manifest import Utterance
@@ -29,18 +29,31 @@ def calibrate(
 
     A word is right if the best alignment with the reference matches it to the same word. Half of
     the utterances serve for the fit, the other half for the calibration error that is printed;
-    the stored calibration is fitted to all of them.
+    the stored calibration is fitted to all of them. A recording that cannot be read is left out,
+    and makes the exit code 1.
     """
+    from asr.atomic import check_writable
     from asr.bundle import load_bundle, packaged_model, save_bundle
     from asr.data.manifest import read_manifest
     from asr.decoding.calibration import fit_calibration, reliability
     from asr.transcriber import Transcriber
 
+    check_writable(output)  # better refused now than after the work
+    if plot:
+        from asr.plots.reliability import draw_reliability
+        from asr.plots.style import check_picture, save
+
+        check_picture(plot)
     path = model or packaged_model()
+    utterances = read_manifest(manifest)
     raw = Transcriber.load(path, device, confidence_scale=1.0, confidence_offset=0.0)
-    judged = _judge(raw, read_manifest(manifest), batch_seconds)
+    judged = _judge(raw, utterances, batch_seconds)
     fit_part = [word for words in judged[::2] for word in words]
     held_out = [word for words in judged[1::2] for word in words]
+    if not fit_part or not held_out:
+        raise ConfigError(
+            f"{manifest}: too little was recognised to calibrate on; give more speech"
+        )
     part = fit_calibration(*zip(*fit_part, strict=True))
     confidences, right = zip(*held_out, strict=True)
     panels = []
@@ -52,9 +65,7 @@ def calibrate(
         panels.append((title, bins, error))
         typer.echo(f"expected calibration error {title}: {error:.2%} of {len(right):,} words")
     if plot:
-        from asr.plots.reliability import draw_reliability
-
-        draw_reliability(panels).savefig(plot, dpi=100)
+        save(draw_reliability(panels), plot)
     whole = fit_calibration(*zip(*fit_part, *held_out, strict=True))
     bundle = load_bundle(path)
     decoder = replace(
@@ -74,6 +85,8 @@ def calibrate(
         f"{output}: confidence_scale {decoder.confidence_scale}, "
         f"confidence_offset {decoder.confidence_offset}"
     )
+    if len(judged) < len(utterances):
+        raise typer.Exit(1)
 
 
 def _judge(
@@ -81,6 +94,7 @@ def _judge(
 ) -> list[list[tuple[float, bool]]]:
     """Return confidence and rightness of the words of each utterance that can be read."""
     from asr.decoding.calibration import right_words
+    from asr.text import normalise
 
     judged = []
     paths = [utterance.audio for utterance in utterances]
@@ -91,7 +105,7 @@ def _judge(
                 print_error(result)
                 continue
             words = [word.word for word in result.words]
-            right = right_words(utterance.text.split(), words)
+            right = right_words(normalise(utterance.text).split(), words)
             confidences = [word.confidence for word in result.words]
             judged.append(list(zip(confidences, right, strict=True)))
     return judged

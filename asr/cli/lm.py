@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from asr.cli.messages import step_progress
 from asr.cli.options import Json
-from asr.errors import ConfigError
+from asr.errors import ConfigError, TextError
 
 if TYPE_CHECKING:
     from asr.lm.ngram import EncodedText, NgramModel
@@ -73,22 +73,25 @@ def build(
 
     Words with characters outside A-Z and ', such as 1842, count as <unk> and are reported.
     """
+    from asr.atomic import check_writable
     from asr.lm.arpa import write_arpa
-    from asr.lm.ngram import encode_text, estimate
+    from asr.lm.ngram import encode_text, estimate, pruning_thresholds
 
     try:
         thresholds = [int(number) for number in prune.split()]
     except ValueError:
         raise typer.BadParameter(f"--prune takes whole numbers, not {prune!r}") from None
+    pruning_thresholds(order, thresholds)  # better refused now than after the work
+    check_writable(output)
     vocabulary = None if vocab is None else _vocabulary(vocab)
-    output.parent.mkdir(parents=True, exist_ok=True)  # better refused now than after the work
-    with _progress("reading", _bytes(texts)) as on_progress:
+    with step_progress("reading", _bytes(texts)) as on_progress:
         text = encode_text(_sentences(texts, one_per_line, on_progress), vocabulary)
     _tell_text(text)
-    with _progress("counting, smoothing", 2 * order) as on_progress:
+    with step_progress("counting, smoothing", 2 * order) as on_progress:
         model = estimate(text, order, thresholds, on_progress)
     _tell_model(model)
-    with _progress("writing", sum(len(ngrams.word) for ngrams in model.orders)) as on_progress:
+    ngrams = sum(len(order.word) for order in model.orders)
+    with step_progress("writing", ngrams) as on_progress:
         write_arpa(output, model, on_progress)
 
 
@@ -102,7 +105,7 @@ def perplexity(
     """Measure how well a model foresees texts, per word, ends of sentences included."""
     from asr.lm.perplexity import measure_perplexity
 
-    with _progress("scoring", _bytes(texts)) as on_progress:
+    with step_progress("scoring", _bytes(texts)) as on_progress:
         result = measure_perplexity(model, _sentences(texts, one_per_line, on_progress))
     if as_json:
         perplexities = {
@@ -161,24 +164,36 @@ def _sentences(
 ) -> "Iterator[Sentence]":
     from asr.lm.sentences import read_sentences
 
+    found = False
     for path in texts:
-        yield from read_sentences(path, one_per_line=one_per_line, on_progress=on_progress)
+        for sentence in read_sentences(path, one_per_line=one_per_line, on_progress=on_progress):
+            found = True
+            yield sentence
+    if not found:
+        raise TextError(f"{', '.join(map(str, texts))}: no word to read; give text")
 
 
 def _bytes(texts: list[Path]) -> int:
-    return sum(path.stat().st_size for path in texts)
+    return sum(path.stat().st_size for path in texts if path.is_file())
 
 
 def _vocabulary(vocab: str) -> int | set[str]:
     if vocab.isdecimal():
         return int(vocab)
     from asr.lm.sentences import read_sentences
+    from asr.text import ENGLISH
 
+    letters = frozenset(ENGLISH)
     words: set[str] = set()
     for line in read_sentences(vocab, one_per_line=True):
-        if len(line) != 1:
-            raise ConfigError(f"{vocab}: has the line {' '.join(line)!r}; give one word a line")
+        if len(line) != 1 or not letters.issuperset(line[0]):
+            raise ConfigError(
+                f"{vocab}: has the line {' '.join(line)!r}; give one word a line, in the alphabet "
+                f"{ENGLISH!r}"
+            )
         words.update(line)
+    if not words:
+        raise ConfigError(f"{vocab}: has no word; give one a line")
     return words
 
 
@@ -205,16 +220,3 @@ def _tell_model(model: "NgramModel") -> None:
 
 def _tell(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how much of one step is done."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    hidden = not sys.stderr.isatty()
-    with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.advance(task, done)

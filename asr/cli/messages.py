@@ -14,7 +14,10 @@ _show_warning = warnings.showwarning
 
 def print_error(error: Exception) -> None:
     """Print an error as one line."""
-    print(f"asr: error: {_one_line(error)}", file=sys.stderr, flush=True)
+    text: object = error
+    if isinstance(error, OSError) and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    print(f"asr: error: {_one_line(text)}", file=sys.stderr, flush=True)
 
 
 def print_note(text: str) -> None:
@@ -39,6 +42,25 @@ def print_warning(
 
 def _one_line(message: object) -> str:
     return " ".join(str(message).split())
+
+
+@contextmanager
+def step_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how much of one step is done.
+
+    Yields:
+        What to call with the amount that was done since the last call.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def load_transcriber(
 
 def _hotwords(value: str | None) -> list[str]:
     """Return the phrases of ``A,B`` or, one a line, of ``@FILE``."""
-    from asr.errors import ConfigError
+    from asr.errors import ConfigError, reason_of
 
     if value is None:
         return []
@@ -119,7 +119,10 @@ def _hotwords(value: str | None) -> list[str]:
         try:
             phrases = Path(value[1:]).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{value[1:]}: cannot read these hotwords: {error}") from error
+            reason = reason_of(error)
+            raise ConfigError(f"{value[1:]}: cannot read these hotwords: {reason}") from error
     else:
         phrases = value.split(",")
-    return [phrase for phrase in phrases if phrase.strip()]
+    if not (found := [phrase.strip() for phrase in phrases if phrase.strip()]):
+        raise ConfigError(f"--hotwords {value!r} names no word; give one, or leave the option out")
+    return found

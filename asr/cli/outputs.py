@@ -1,13 +1,15 @@
 """Where transcripts go: into files at once, or to stdout in the order of their recordings."""
 
 import json
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.cli.messages import print_error
 from asr.cli.recordings import Recording
-from asr.errors import AsrError
+from asr.errors import AsrError, ConfigError
 from asr.formats.registry import Format
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ class Output:
         assert self.output_dir
         for format, path in recording.output_paths(self.output_dir, self.formats).items():
             content = self.render[format](transcript)
-            with whole_file(path) as partial:
+            with _refusal(path), whole_file(path) as partial:
                 partial.write_bytes(content.encode("utf-8", errors="backslashreplace"))
 
     def _print(self, transcript: "Transcript") -> None:
@@ -157,6 +159,31 @@ class Output:
         text = " ".join(segment.text for segment in self._segments)
         end = self._segments[-1].end
         return Transcript(self.recordings[0].path, end, text, tuple(self._segments))
+
+
+def check_output_dir(output_dir: Path) -> None:
+    """See that files can be made in a folder, or where it will be, before any work is done.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    with _refusal(output_dir):
+        folder = output_dir.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+@contextmanager
+def _refusal(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(
+            f"{path}: cannot be written ({reason}); make room, or name another --output-dir"
+        ) from error
 
 
 def _clock(seconds: float) -> str:

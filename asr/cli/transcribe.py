@@ -26,7 +26,7 @@ from asr.cli.options import (
     WordScore,
     load_transcriber,
 )
-from asr.cli.outputs import Output
+from asr.cli.outputs import Output, check_output_dir
 from asr.cli.recordings import Recording, check_names, find_recordings
 from asr.errors import AsrError
 from asr.formats.registry import FORMATS, JOINABLE, Format, renderers
@@ -95,6 +95,7 @@ def transcribe(
     formats: tuple[Format, ...] = FORMATS if format == "all" else (format,)
     if output_dir:
         check_names(recordings, output_dir, formats)
+        check_output_dir(output_dir)
         if resume:
             recordings = _missing(recordings, output_dir, formats)
     from asr.formats.cues import CueRules

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.messages import audio_progress, print_error
+from asr.cli.messages import audio_progress, print_error, step_progress
 from asr.cli.options import Device, Lexicon, Model
-from asr.errors import AsrError, LanguageModelError
+from asr.errors import AsrError, LanguageModelError, ManifestError, reason_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
     from asr.data.manifest import Utterance
     from asr.decoding.config import DecoderConfig
+    from asr.decoding.hypothesis import Hypothesis
     from asr.decoding.pool import DecoderPool
     from asr.decoding.tuning import Trial
     from asr.lm.character import CharacterModel
     from asr.transcriber import Transcriber
+
+SEARCHED = ("lm_weight", "word_score", "prior_weight", "unknown_score", "beam_width")
 
 
 def tune(
@@ -53,8 +56,10 @@ def tune(
 
     Recordings are recognised once; each trial only decodes. With a character model, its weights
     are found next, on the best texts of that beam. The new bundle holds the language models, so
-    that asr transcribe needs nothing else.
+    that asr transcribe needs nothing else. A recording that cannot be read is left out, and makes
+    the exit code 1.
     """
+    from asr.atomic import check_writable
     from asr.bundle import load_bundle, packaged_model, save_bundle
     from asr.data.manifest import read_manifest
     from asr.decoding.fusion import check_same_alphabet
@@ -65,9 +70,15 @@ def tune(
     from asr.lm.lexicon import read_lexicon
     from asr.transcriber import Transcriber, choose_device
 
+    check_writable(output)  # better refused now than after the work
+    if plot:
+        from asr.plots.style import check_picture, save
+        from asr.plots.wer_surface import draw_wer_surface
+
+        check_picture(plot)
     utterances = read_manifest(manifest)
     bundle = load_bundle(model or packaged_model())
-    alphabet = bundle.model.tokenizer.alphabet
+    tokenizer = bundle.model.tokenizer
     content = _compressed(lm) if lm else bundle.language_model
     if content is None:
         raise LanguageModelError(f"{bundle.path}: holds no language model; give one with --lm")
@@ -77,36 +88,29 @@ def tune(
     rescorer = None
     if characters is not None:
         rescorer = parse_character_model(characters, char_lm or bundle.path)
-        check_same_alphabet(bundle.model.tokenizer, rescorer)
-    log_probs = _log_probs(Transcriber(bundle.model, choose_device(device)), utterances)
-    references = [utterance.text for utterance in utterances if utterance.id in log_probs]
-    rows = list(log_probs.values())
-    words = read_lexicon(lexicon) if lexicon else None
-    packed = replace(bundle, language_model=content)
-    with (
-        packed.language_model_file() as path,
-        DecoderPool(alphabet, str(path), words, jobs) as pool,
-    ):
-        chosen = replace(bundle.decoder, method="beam")
-        if not keep:
-            chosen, trials = search(
-                lambda config: [n_best[0].text for n_best in pool.decode(rows, config)],
-                references,
-                replace(bundle.decoder, priors=measure_priors(rows)),
-                _tell,
-            )
-            typer.echo(
-                f"\nchosen: lm_weight {chosen.lm_weight:g}, word_score {chosen.word_score:g}, "
-                f"prior_weight {chosen.prior_weight:g}, unknown_score {chosen.unknown_score:g}, "
-                f"beam_width {chosen.beam_width}\n"
-            )
-            if plot:
-                from asr.plots.wer_surface import draw_wer_surface
-
-                title = f"{len(references)} utterances of {manifest.name}"
-                draw_wer_surface(trials, chosen, title).savefig(plot, dpi=100)
-        if rescorer:
-            chosen = _tune_rescoring(pool, rows, rescorer, references, chosen)
+        check_same_alphabet(tokenizer, rescorer)
+    words = read_lexicon(lexicon, tokenizer.alphabet) if lexicon else None
+    with bundle.language_model_file() as packed:
+        path = lm or packed
+        assert path is not None  # content would be None, too
+        with DecoderPool(tokenizer.alphabet, path, words, jobs) as pool:
+            transcriber = Transcriber(bundle.model, choose_device(device))
+            references, rows = _recognise(transcriber, utterances, manifest)
+            chosen = replace(bundle.decoder, method="beam")
+            if not keep:
+                chosen, trials = search(
+                    lambda config: [n_best[0].text for n_best in _decode(pool, rows, config)],
+                    references,
+                    replace(bundle.decoder, priors=measure_priors(rows)),
+                    _tell,
+                )
+                _tell_chosen(chosen, *SEARCHED)
+                if plot:
+                    title = f"{len(rows)} utterances of {manifest.name}"
+                    save(draw_wer_surface(trials, chosen, title), plot)
+            if rescorer:
+                n_best_lists = _decode(pool, rows, chosen, chosen.n_best)
+                chosen = _tune_rescoring(n_best_lists, rescorer, references, chosen)
     save_bundle(
         output,
         bundle.model,
@@ -116,11 +120,40 @@ def tune(
         character_model=characters,
     )
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
+    if len(rows) < len(utterances):
+        raise typer.Exit(1)
+
+
+def _recognise(
+    transcriber: "Transcriber", utterances: "list[Utterance]", manifest: Path
+) -> "tuple[list[str], list[NDArray[np.float32]]]":
+    """Return reference and log-probabilities of each utterance whose recording can be read."""
+    from asr.text import normalise
+
+    references, rows = [], []
+    paths = [utterance.audio for utterance in utterances]
+    with audio_progress(paths) as on_progress:
+        results = transcriber.log_probs_of(paths, on_progress=on_progress)
+    for utterance, result in zip(utterances, results, strict=True):
+        if isinstance(result, AsrError):
+            print_error(result)
+        else:
+            references.append(normalise(utterance.text))
+            rows.append(result)
+    if not any(references):
+        raise ManifestError(f"{manifest}: no recording with a text could be read to tune on")
+    return references, rows
+
+
+def _decode(
+    pool: "DecoderPool", rows: "list[NDArray[np.float32]]", config: "DecoderConfig", n_best: int = 1
+) -> "list[list[Hypothesis]]":
+    with step_progress("decoding", len(rows)) as on_progress:
+        return pool.decode(rows, config, on_progress, n_best=n_best)
 
 
 def _tune_rescoring(
-    pool: "DecoderPool",
-    rows: "list[NDArray[np.float32]]",
+    n_best_lists: "list[list[Hypothesis]]",
     model: "CharacterModel",
     references: list[str],
     start: "DecoderConfig",
@@ -128,7 +161,6 @@ def _tune_rescoring(
     """Find the weights of the character model, and tell the best of each weight."""
     from asr.decoding.tuning import tune_rescoring
 
-    n_best_lists = pool.decode(rows, start, n_best=start.n_best)
     texts = [hypothesis.text for n_best in n_best_lists for hypothesis in n_best]
     chosen, trials = tune_rescoring(n_best_lists, model.score(texts).tolist(), references, start)
     best: dict[float, Trial] = {}
@@ -139,28 +171,8 @@ def _tune_rescoring(
             f"char_lm_weight {weight:<5g} char_score {trial.config.char_score:<7g} "
             f"WER {trial.wer:7.2%}"
         )
-    typer.echo(
-        f"\nchosen: char_lm_weight {chosen.char_lm_weight:g}, char_score {chosen.char_score:g}\n"
-    )
+    _tell_chosen(chosen, "char_lm_weight", "char_score")
     return chosen
-
-
-def _log_probs(
-    transcriber: "Transcriber", utterances: "list[Utterance]"
-) -> "dict[str, NDArray[np.float32]]":
-    """Return those of each utterance whose recording can be read."""
-    found = {}
-    paths = [utterance.audio for utterance in utterances]
-    with audio_progress(paths) as on_progress:
-        results = transcriber.log_probs_of(paths, on_progress=on_progress)
-        for utterance, result in zip(utterances, results, strict=True):
-            if isinstance(result, AsrError):
-                print_error(result)
-            else:
-                found[utterance.id] = result
-    if not found:
-        raise LanguageModelError("no recording could be read, so there is nothing to tune on")
-    return found
 
 
 def _compressed(path: Path) -> bytes:
@@ -175,7 +187,8 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise LanguageModelError(f"{path}: cannot read this language model: {error}") from error
+        reason = reason_of(error)
+        raise LanguageModelError(f"{path}: cannot read this language model: {reason}") from error
 
 
 def _tell(trial: "Trial") -> None:
@@ -186,3 +199,8 @@ def _tell(trial: "Trial") -> None:
         f"unknown_score {config.unknown_score:<5g} beam_width {config.beam_width:<4d} "
         f"WER {trial.wer:7.2%}  {trial.seconds:5.1f} s"
     )
+
+
+def _tell_chosen(config: "DecoderConfig", *names: str) -> None:
+    values = ", ".join(f"{name} {getattr(config, name):g}" for name in names)
+    typer.echo(f"\nchosen: {values}\n")

@@ -31,7 +31,7 @@ from asr.text import CharTokenizer, normalise
 LN10 = math.log(10)  # n-gram models and KenLM speak of base-10 logarithms
 BEAM_THRESHOLD = 15.0  # natural log: what is so far behind the best prefix never returns
 TOKENS_PER_FRAME = 8  # the likeliest ones; more change next to nothing and cost time
-SMALLEST_WEIGHT = 1e-3  # of the language model, where something is divided by it
+SMALLEST_WEIGHT = 1e-3  # of the language model: the bonus of hotwords is divided by it
 IMPOSSIBLE = -1e4
 
 
@@ -119,11 +119,12 @@ class BeamDecoder:
         if self._scorer is None:
             free = LexiconFreeDecoderOptions(width, tokens, BEAM_THRESHOLD, 0.0, 0.0, True, ctc)
             return LexiconFreeDecoder(free, ZeroLM(), -1, blank, [])
+        smallest = SMALLEST_WEIGHT if isinstance(self._scorer, HotwordModel) else 0.0
         options = LexiconDecoderOptions(
             beam_size=width,
             beam_size_token=tokens,
             beam_threshold=BEAM_THRESHOLD,
-            lm_weight=config.lm_weight * LN10,
+            lm_weight=max(config.lm_weight, smallest) * LN10,
             word_score=config.word_score,
             unk_score=config.unknown_score,
             sil_score=0.0,
@@ -177,13 +178,19 @@ class BeamDecoder:
             tuple(timesteps),
             result.score,
             self._acoustic_score(result, path),
-            result.lmScore * LN10,
+            self._lm_score(result),
         )
 
     def _acoustic_score(self, result: DecodeResult, path: NDArray[np.int64]) -> float:
         if self._scorer is None:
             return float(result.score)
         return float(result.emittingModelScore + self._priors[path].sum())
+
+    def _lm_score(self, result: DecodeResult) -> float:
+        log10_prob = float(result.lmScore)
+        if isinstance(self._scorer, HotwordModel):
+            log10_prob -= self._scorer.bonus_of(result.words)
+        return log10_prob * LN10
 
     def _without_idle_spaces(
         self, tokens: list[int], timesteps: list[int]

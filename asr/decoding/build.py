@@ -49,12 +49,13 @@ def build_decoder(
             beam_width=config.fusion_width,
             weight=config.fusion_weight,
             character_score=config.fusion_score,
+            n_best=config.n_best,
         )
-    if character_model is None or not config.char_lm_weight:
-        return BeamDecoder(tokenizer, config, model, words=words, hotwords=hotwords)
     beam = BeamDecoder(
         tokenizer, config, model, words=words, hotwords=hotwords, n_best=config.n_best
     )
+    if character_model is None or not config.char_lm_weight:
+        return beam
     rescorer = Rescorer(
         tokenizer,
         character_model,

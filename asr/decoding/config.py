@@ -1,5 +1,6 @@
 """Settings of the decoder; they travel in the model bundle."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -25,7 +26,7 @@ class DecoderConfig:
         priors: natural log of the acoustic model's mean posterior of each token, see
             :mod:`~asr.decoding.priors`; empty if not known.
         prior_weight: of the priors that are subtracted before a search with n-grams.
-        n_best: hypotheses of the beam that a character model puts into a new order.
+        n_best: most hypotheses per utterance; among those of the beam a character model chooses.
         char_lm_weight: then, of the character model's natural-log probability; 0 leaves the
             model out.
         char_score: then, added for each character.
@@ -60,6 +61,9 @@ class DecoderConfig:
                 f"decoding method {self.method!r} is unknown; use 'greedy', 'beam' or 'fusion'"
             )
         object.__setattr__(self, "priors", tuple(self.priors))  # JSON knows lists alone
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{name} {value} is not finite; give a number")
         for name in ("beam_width", "n_best", "fusion_width"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)} is not at least 1")

@@ -1,6 +1,6 @@
 """An n-gram model that favours given words and phrases."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from flashlight.lib.text.decoder import LM, LMState
 
@@ -32,6 +32,10 @@ class HotwordModel(LM):
             phrase: (self._first + i, sum(scores[word] for word in ids) + bonus)
             for i, (phrase, ids) in enumerate(zip(phrases, self._phrases, strict=True))
         }
+
+    def bonus_of(self, indices: Iterable[int]) -> float:
+        """Return the base-10 logarithm that the hotwords among some words earned."""
+        return self._bonus * sum(index >= self._first for index in indices)
 
     def start(self, start_with_nothing: bool) -> LMState:
         """Return the state at the beginning of a sentence."""

@@ -34,6 +34,9 @@ class DecoderPool:
         language_model: ARPA file.
         words: the lexicon; all words of the model if ``None``.
         jobs: processes; one per processor if ``None``.
+
+    Raises:
+        LanguageModelError: the language model cannot be used, or a word not be spelled.
     """
 
     def __init__(
@@ -43,11 +46,12 @@ class DecoderPool:
         words: Sequence[str] | None = None,
         jobs: int | None = None,
     ) -> None:
+        _make_decoder(alphabet, language_model, words)  # a process could not say what is wrong
         self._pool = ProcessPoolExecutor(
             jobs or os.cpu_count() or 1,
             multiprocessing.get_context("spawn"),  # forking beside torch's threads can hang
             _start,
-            (alphabet, str(language_model), words),
+            (alphabet, language_model, words),
         )
 
     def __enter__(self) -> "DecoderPool":
@@ -104,12 +108,17 @@ class DecoderPool:
         return results
 
 
-def _start(alphabet: str, language_model: str, words: Sequence[str] | None) -> None:
+def _start(alphabet: str, language_model: str | Path, words: Sequence[str] | None) -> None:
     global _decoder
     torch.set_num_threads(1)
-    tokenizer = CharTokenizer(alphabet)
+    _decoder = _make_decoder(alphabet, language_model, words)
+
+
+def _make_decoder(
+    alphabet: str, language_model: str | Path, words: Sequence[str] | None
+) -> BeamDecoder:
     model = WordModel(language_model, alphabet)
-    _decoder = BeamDecoder(tokenizer, DecoderConfig("beam"), model, words=words)
+    return BeamDecoder(CharTokenizer(alphabet), DecoderConfig("beam"), model, words=words)
 
 
 def _decode(

@@ -28,9 +28,10 @@ def to_dict(transcript: "Transcript") -> dict[str, Any]:
 
     Returns:
         ``path``, ``duration``, ``text``, ``segments`` (each ``start``, ``end``, ``text``) and
-        ``words`` (each ``word``, ``start``, ``end``, ``confidence``).
+        ``words`` (each ``word``, ``start``, ``end``, ``confidence``); a ``warning`` where a part
+        of the recording could not be read.
     """
-    return {
+    content = {
         "path": transcript.path,
         "duration": round(transcript.duration, 3),
         "text": transcript.text,
@@ -50,3 +51,6 @@ def to_dict(transcript: "Transcript") -> dict[str, Any]:
             for word in transcript.words
         ],
     }
+    if transcript.warning:
+        content["warning"] = transcript.warning
+    return content

@@ -16,13 +16,14 @@ from typing import IO
 import numpy as np
 
 from asr.atomic import whole_file
-from asr.errors import LanguageModelError
+from asr.errors import LanguageModelError, reason_of
 from asr.lm.ngram import NgramModel
 
 # How the format writes a probability of zero, which only <s> has.
 LOG10_ZERO = -99.0
 
 _CHUNK = 100_000
+_MARKS = {"<UNK>": "<unk>"}  # other tools' spelling, which KenLM understands as well
 
 
 def write_arpa(
@@ -91,7 +92,8 @@ class ArpaHead:
 
     Attributes:
         counts: how many n-grams of order 1, 2, … the file announces.
-        words: base-10 logarithm of each word's probability without context.
+        words: base-10 logarithm of each word's probability without context; unknown words are
+            ``<unk>``, also where the file has ``<UNK>``.
     """
 
     counts: tuple[int, ...]
@@ -116,11 +118,13 @@ def read_arpa_head(path: str | Path) -> ArpaHead:
                 if line.startswith("\\"):
                     break
                 if fields := line.split():
-                    words[fields[1]] = float(fields[0])
+                    words[_MARKS.get(fields[1], fields[1])] = float(fields[0])
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = reason_of(error)
         raise LanguageModelError(f"{path}: cannot read this language model: {reason}") from error
-    except (ValueError, IndexError) as error:  # UnicodeDecodeError is a ValueError
+    except UnicodeDecodeError as error:
+        raise _malformed(path, "it is no UTF-8 text") from error
+    except (ValueError, IndexError) as error:
         raise _malformed(path, f"a line of its 1-grams is malformed ({error})") from error
     if len(words) != counts[0]:
         raise _malformed(path, f"it announces {counts[0]} words and has {len(words)}")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.atomic import whole_file
-from asr.errors import ConfigError, LanguageModelError
+from asr.errors import ConfigError, LanguageModelError, reason_of
 from asr.text import ENGLISH, CharTokenizer
 
 Cell = Literal["lstm", "gru", "rnn_tanh"]
@@ -223,7 +223,7 @@ def save_character_model(path: str | Path, model: CharacterModel) -> None:
         with whole_file(path) as partial:
             safetensors.torch.save_file(weights, partial, {METADATA: json.dumps(settings)})
     except OSError as error:
-        raise LanguageModelError(f"{path}: cannot write this model: {error}") from error
+        raise LanguageModelError(f"{path}: cannot write this model: {reason_of(error)}") from error
 
 
 def load_character_model(path: str | Path) -> CharacterModel:
@@ -268,10 +268,7 @@ def parse_character_model(content: bytes, path: str | Path) -> CharacterModel:
 
 
 def _unreadable(path: str | Path, error: Exception) -> LanguageModelError:
-    reason = "no such file" if isinstance(error, FileNotFoundError) else error
-    return LanguageModelError(
-        f"{path}: cannot read this character model: {reason}; train or fetch it again"
-    )
+    return LanguageModelError(f"{path}: cannot read this character model: {reason_of(error)}")
 
 
 def _parse_settings(text: str | None, path: str | Path) -> CharacterModelConfig:

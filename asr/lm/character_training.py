@@ -25,7 +25,7 @@ from rich.progress import Progress
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from asr.atomic import whole_file
+from asr.atomic import check_writable, whole_file
 from asr.data.manifest import iter_manifest
 from asr.errors import ConfigError, LanguageModelError, TextError
 from asr.lm.character import (
@@ -79,6 +79,14 @@ class TrainingConfig:
         for name in ("batch_size", "chunk_length", "steps", "validate_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)} is not at least 1")
+        fits = {
+            "lr": self.lr >= 0,
+            "warmup": 0 <= self.warmup <= 1,
+            "clip_norm": self.clip_norm > 0,
+        }
+        for name, fit in fits.items():
+            if not fit:
+                raise ConfigError(f"{name} {getattr(self, name)} is out of range")
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of an update, the first of which is number 0."""
@@ -282,11 +290,13 @@ def train_character_model(
 
     Raises:
         TextError, ManifestError: a file cannot be read, or has no text.
-        ConfigError: the run folder holds a training with other settings; the training diverged.
+        ConfigError: the run folder holds a training with other settings or cannot be written; the
+            training diverged.
         LanguageModelError: the checkpoint is damaged.
     """
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     hidden = not sys.stderr.isatty()
+    check_writable(run_dir / MODEL)  # better refused now than after the work
     with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
         texts = _read_texts(train, training.text_length, model.alphabet, bar)
         held_out = _read_texts(val, 0, model.alphabet, bar)

@@ -106,7 +106,7 @@ def encode_text(
 
     Raises:
         ConfigError: the vocabulary is empty, or has a word that cannot be spelled.
-        TextError: the text has no word of the vocabulary.
+        TextError: the text has no word, or none of the alphabet or the vocabulary.
     """
     ids = _Ids()
     numbers = array("i")
@@ -123,12 +123,15 @@ def encode_text(
     spelt = {word: n for word, n in seen.items() if word not in misspelt}
     known = _limited(spelt, vocabulary, letters)
     unknown = sum(seen.values()) - sum(spelt.get(word, 0) for word in known)
-    if unknown == sum(seen.values()):
+    if not seen:
+        raise TextError("the text has no word; give text to read")
+    if not spelt:
         raise TextError(
-            "the text has no word"
-            + (" of the vocabulary" if seen else "")
-            + "; give text in the alphabet of the model"
+            f"no word of the text, such as {next(iter(seen))!r}, can be written in the alphabet "
+            f"{alphabet!r}; spell the words out"
         )
+    if unknown == sum(seen.values()):
+        raise TextError("the text has no word of the vocabulary; give one that belongs to the text")
     words = (*SPECIAL, *sorted(known))
     new_ids = {word: i for i, word in enumerate(words)}
     renumber = np.array(
@@ -188,7 +191,7 @@ def estimate(
     Raises:
         ConfigError: the order or the thresholds make no sense.
     """
-    thresholds = _thresholds(order, prune)
+    thresholds = pruning_thresholds(order, prune)
     report = on_progress or (lambda steps: None)
     tables = _count(text.tokens, len(text.words), order, report)
     kept = [table.count > threshold for table, threshold in zip(tables, thresholds, strict=True)]
@@ -228,7 +231,12 @@ def estimate(
     )
 
 
-def _thresholds(order: int, prune: Sequence[int]) -> list[int]:
+def pruning_thresholds(order: int, prune: Sequence[int]) -> list[int]:
+    """Return the threshold of each order; the last one given holds for the higher orders.
+
+    Raises:
+        ConfigError: the order or the thresholds make no sense.
+    """
     if not 1 <= order <= MAX_ORDER:
         raise ConfigError(f"the order is {order}; choose one from 1 to {MAX_ORDER}")
     given = " ".join(map(str, prune))

@@ -48,7 +48,7 @@ def measure_perplexity(model: str | Path, sentences: Iterable[Sequence[str]]) ->
         sentences: lists of normalised words.
 
     Raises:
-        LanguageModelError: the model cannot be read, or no word of it is in our alphabet.
+        LanguageModelError: the model cannot be read, or its words are not in our alphabet.
         TextError: there is no sentence.
     """
     head = read_arpa_head(model)

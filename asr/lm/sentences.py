@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from asr.errors import TextError
+from asr.errors import TextError, reason_of
 from asr.text import normalise
 
 Sentence = list[str]
@@ -72,8 +72,7 @@ def read_sentences(
                 if words := [word for word in words if word.strip("'")]:
                     yield words
     except (OSError, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise TextError(f"{path}: cannot read this text: {reason}") from error
+        raise TextError(f"{path}: cannot read this text: {reason_of(error)}") from error
 
 
 def _decompressed(path: Path, raw: BinaryIO) -> IO[str]:

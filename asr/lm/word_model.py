@@ -22,7 +22,7 @@ class WordModel:
 
     Args:
         path: ARPA file of order 2 to 6, compressed if its name ends in .gz.
-        alphabet: characters of the recogniser; at least one word must consist of them.
+        alphabet: characters of the recogniser, of which most words must consist.
 
     Attributes:
         words: base-10 logarithm of each word's probability without context, in the order of ids;
@@ -31,8 +31,8 @@ class WordModel:
         kenlm: the model itself; its scores are base-10 logarithms.
 
     Raises:
-        LanguageModelError: the file cannot be read, is no ARPA file of these orders, or no word
-            of it can be written in the alphabet.
+        LanguageModelError: the file cannot be read, is no ARPA file of these orders, or its
+            words cannot be written in the alphabet.
     """
 
     def __init__(self, path: str | Path, alphabet: str = ENGLISH) -> None:
@@ -50,7 +50,9 @@ class WordModel:
                 self.kenlm = KenLM(str(path), Dictionary(list(self.words)))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise LanguageModelError(f"{path}: KenLM cannot read this model: {reason}") from error
+            raise LanguageModelError(
+                f"{path}: KenLM cannot read this model: {reason}; build or fetch it anew"
+            ) from error
 
     def score(self, sentence: Sequence[str]) -> list[float]:
         """Return the base-10 log-probability of each word, and then of the sentence's end."""
@@ -63,14 +65,29 @@ class WordModel:
 
 
 def check_alphabet(path: str | Path, words: dict[str, float], alphabet: str) -> None:
-    """Refuse a model none of whose words can be written in the alphabet, say for their case.
+    """Refuse a model whose words cannot be written in the alphabet, say for their case.
+
+    A few other words do no harm; a text in small letters, though, still has some ``I``.
+
+    Args:
+        path: where the model comes from, for the message.
+        words: base-10 logarithm of each word's probability.
+        alphabet: characters of the recogniser.
 
     Raises:
-        LanguageModelError: it is such a model.
+        LanguageModelError: by probability, half of its words or more have other characters.
     """
-    if not any(map(frozenset(alphabet).issuperset, words)):
+    letters = frozenset(alphabet)
+    known = words.keys() - _MARKS
+    if known and letters.issuperset("".join(known)):  # nearly always, and quick to tell
+        return
+    strange = [word for word in words if word in known and not letters.issuperset(word)]
+    share = {word: 10 ** words[word] for word in known}
+    if 2 * sum(share[word] for word in strange) >= sum(share.values()):
+        example = f", such as {max(strange, key=words.__getitem__)!r}" if strange else ""
         raise LanguageModelError(
-            f"{path}: has no word in the alphabet {alphabet!r}; write its words in these characters"
+            f"{path}: most of its words are not in the alphabet {alphabet!r}{example}; build it "
+            "from text in these characters"
         )
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
-from asr.atomic import whole_file
+from asr.atomic import check_writable, whole_file
 from asr.errors import ConfigError
 
 DPI = 100
@@ -49,9 +50,23 @@ def save(figure: Figure, path: str | Path) -> None:
         ConfigError: there is no such kind.
         OSError: the file cannot be written.
     """
-    path = Path(path)
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in figure.canvas.get_supported_filetypes():
-        raise ConfigError(f"{path}: cannot draw this kind of picture; end the name in .png or .svg")
+    kind = _kind(Path(path))
     with whole_file(path) as partial:
         figure.savefig(partial, format=kind)
+
+
+def check_picture(path: str | Path) -> None:
+    """Refuse a picture that could not be saved, before the work rather than after it.
+
+    Raises:
+        ConfigError: there is no such kind, or no file can be written there.
+    """
+    _kind(Path(path))
+    check_writable(path)
+
+
+def _kind(path: Path) -> str:
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FigureCanvasBase.get_supported_filetypes():
+        raise ConfigError(f"{path}: cannot draw this kind of picture; end the name in .png or .svg")
+    return kind

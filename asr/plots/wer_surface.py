@@ -11,20 +11,23 @@ from asr.decoding.tuning import Trial
 
 
 def draw_wer_surface(trials: Sequence[Trial], chosen: DecoderConfig, title: str) -> Figure:
-    """Draw the trials that differ in weight and word score alone, 1200 x 900 pixels."""
+    """Draw the trials that differ in weight, word score and priors alone, 1200 x 900 pixels.
+
+    Each weight and word score shows the rate of the priors that serve it best.
+    """
     first = trials[0].config
-    grid = [
-        trial
-        for trial in trials
-        if trial.config.unknown_score == first.unknown_score
-        and trial.config.beam_width == first.beam_width
-    ]
-    weights = [trial.config.lm_weight for trial in grid]
-    scores = [trial.config.word_score for trial in grid]
-    rates = [trial.wer for trial in grid]
+    lowest: dict[tuple[float, float], float] = {}
+    for trial in trials:
+        config = trial.config
+        if (config.unknown_score, config.beam_width) == (first.unknown_score, first.beam_width):
+            point = config.lm_weight, config.word_score
+            lowest[point] = min(trial.wer, lowest.get(point, trial.wer))
+    weights, scores = zip(*lowest, strict=True)
+    rates = list(lowest.values())
     figure = Figure(figsize=(12, 9), layout="constrained")
     axes = figure.add_subplot()
-    levels = np.linspace(min(rates), 1.3 * min(rates), 25)  # far off, differences matter little
+    # Far off, differences matter little.
+    levels = np.linspace(min(rates), max(1.3 * min(rates), min(rates) + 0.01), 25)
     surface = axes.tricontourf(
         weights, scores, rates, levels=levels, cmap="cividis_r", extend="max"
     )

@@ -51,8 +51,9 @@ async def transcribe(
         except AudioError as error:
             message = str(error).replace(str(path), name)
             raise ApiError(400, message, param="file", code="unreadable_audio") from error
+    warning = transcript.warning and transcript.warning.replace(str(path), name)
     return render(
-        replace(transcript, path=name),
+        replace(transcript, path=name, warning=warning),
         response_format,
         granularities=timestamp_granularities or (),
         language=language,

@@ -32,6 +32,9 @@ def render(
         granularities: what has times in ``verbose_json``; segments if nothing is named.
         language: what the client believes to have sent.
 
+    The JSON of a recording that could be read in part alone has a ``warning`` that says so, a
+    field that OpenAI's clients pass on.
+
     Reference: OpenAI, "API reference: Create transcription".
     """
     if format == "text":
@@ -44,6 +47,8 @@ def render(
         return JSONResponse(_all_files(transcript))
     usage = {"type": "duration", "seconds": math.ceil(transcript.duration)}
     content: dict[str, Any] = {"text": transcript.text, "usage": usage}
+    if transcript.warning:
+        content["warning"] = transcript.warning
     if format == "verbose_json":
         content |= {
             "task": "transcribe",

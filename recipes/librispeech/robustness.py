@@ -48,12 +48,13 @@ def noisy(files: list[Path]) -> Callable[[int, Audio], tuple[Audio, int]]:
 
 def telephone(_: int, audio: Audio) -> tuple[Audio, int]:
     """Resample to 8 kHz."""
-    return soxr.resample(audio, RATE, 8_000), 8_000
+    narrow: Audio = soxr.resample(audio, RATE, 8_000)
+    return narrow, 8_000
 
 
 def faint(_: int, audio: Audio) -> tuple[Audio, int]:
     """Lower by 20 dB."""
-    return audio / 10, RATE
+    return np.float32(0.1) * audio, RATE
 
 
 def stereo(_: int, audio: Audio) -> tuple[Audio, int]:

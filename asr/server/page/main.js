@@ -79,6 +79,8 @@ function showResult(result, blob, samples, name) {
   files = { ...result, json: `${JSON.stringify(result.json, null, 2)}\n` };
   $("name").textContent = name;
   $("summary").textContent = summary(words, duration);
+  $("warning").textContent = result.json.warning ?? "";
+  $("warning").hidden = !result.json.warning;
   $("source").classList.add("small");
   show("source", "result");
   $("player").hidden = !samples;
