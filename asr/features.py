@@ -14,6 +14,10 @@ from torchaudio.transforms import MelSpectrogram
 
 from asr.errors import ConfigError
 
+# Added before the division by the deviation, lest frames that are nearly alike, as in silence,
+# magnify rounding, which differs between batches.
+SMALLEST_VARIANCE = 1e-3
+
 
 @dataclass(frozen=True)
 class FeatureConfig:
@@ -213,4 +217,4 @@ class Normalisation(nn.Module):
         mean = (features * mask).sum(dim=1, keepdim=True) / count
         centred = (features - mean) * mask
         variance = centred.square().sum(dim=1, keepdim=True) / count
-        return centred * (variance + 1e-5).rsqrt()
+        return centred * (variance + SMALLEST_VARIANCE).rsqrt()

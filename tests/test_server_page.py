@@ -147,7 +147,7 @@ def test_a_click_on_a_word_plays_it_and_words_light_up(
 def test_everything_works_by_keyboard(page: "playwright.Page", recording: Path) -> None:
     page.on("filechooser", lambda _: None)  # from now on, lest Enter is faster than Playwright
     page.keyboard.press("Tab")
-    wait_for(page, "document.activeElement.id === 'choose'")
+    assert page.evaluate("document.activeElement.id") == "choose"
     with page.expect_file_chooser() as waiting:
         page.keyboard.press("Enter")
     waiting.value.set_files(recording)
