@@ -21,6 +21,7 @@ from torch import Tensor
 
 from asr.decoding.alignment import align_words
 from asr.errors import ConfigError
+from asr.features import SMALLEST_VARIANCE
 from asr.models.ctc import CtcModel
 from asr.segmentation import MAX_SECONDS
 from asr.stretches import Stretch, Stretches
@@ -184,7 +185,7 @@ class ChunkedEncoder:
             lengths = torch.tensor([len(window)], device=self._device)
             return self.model.normalisation(window[None], lengths)[0]
         variance = (statistics.square - statistics.mean.square()).float()
-        return (window - statistics.mean.float()) * (variance + 1e-5).rsqrt()
+        return (window - statistics.mean.float()) * (variance + SMALLEST_VARIANCE).rsqrt()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Language models at the command line: decode, tune, calibrate, and what goes wrong."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -67,14 +68,10 @@ def test_tune_stores_settings_and_language_model_that_transcribe_uses(
     assert (tmp_path / "w.png").read_bytes().startswith(b"\x89PNG")
     bundle = load_bundle(tuned)
     assert bundle.decoder.method == "beam"
+    assert f"chosen: lm_weight {bundle.decoder.lm_weight:g} " in result.stdout
     assert bundle.language_model == arpa.read_bytes()
     by_hand = Transcriber.load(
-        packaged_model(),
-        language_model=arpa,
-        beam_width=bundle.decoder.beam_width,
-        lm_weight=bundle.decoder.lm_weight,
-        word_score=bundle.decoder.word_score,
-        unknown_score=bundle.decoder.unknown_score,
+        packaged_model(), language_model=arpa, **dataclasses.asdict(bundle.decoder)
     )
     assert Transcriber.load(tuned).transcribe(CLIP) == by_hand.transcribe(CLIP)
     greedy = Transcriber.load(tuned, method="greedy").transcribe(CLIP)

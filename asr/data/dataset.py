@@ -16,7 +16,7 @@ from asr.data.cache import FeatureCache
 from asr.data.manifest import Utterance
 from asr.data.sampler import Draw
 from asr.errors import ConfigError
-from asr.features import FeatureConfig, FeatureExtractor
+from asr.features import SMALLEST_VARIANCE, FeatureConfig, FeatureExtractor
 from asr.text import CharTokenizer, normalise
 
 
@@ -147,7 +147,7 @@ def feature_statistics(dataset: SpeechDataset, most: int = 1000) -> tuple[Tensor
         squares = squares + features.square().sum(dim=0)
         count = count + len(features)
     mean = frames / count
-    deviation = (squares / count - mean.square()).clamp(min=1e-5).sqrt()
+    deviation = (squares / count - mean.square()).clamp(min=SMALLEST_VARIANCE).sqrt()
     return mean.float(), deviation.float()
 
 
