@@ -68,7 +68,7 @@ def test_tune_stores_settings_and_language_model_that_transcribe_uses(
     assert (tmp_path / "w.png").read_bytes().startswith(b"\x89PNG")
     bundle = load_bundle(tuned)
     assert bundle.decoder.method == "beam"
-    assert f"chosen: lm_weight {bundle.decoder.lm_weight:g} " in result.stdout
+    assert f"chosen: lm_weight {bundle.decoder.lm_weight:g}," in result.stdout
     assert bundle.language_model == arpa.read_bytes()
     by_hand = Transcriber.load(
         packaged_model(), language_model=arpa, **dataclasses.asdict(bundle.decoder)
