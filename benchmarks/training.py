@@ -103,7 +103,7 @@ def compare(manifest: Path, folder: Path, workers: int, cache: bool, options: An
         num_workers=workers,
         cache_dir=cache_dir,
     )
-    module = CtcModule(features, encoder)
+    module = CtcModule(features, encoder, native_lstm=options.native_lstm)
     trainer = lightning.Trainer(
         max_epochs=1 + options.repetitions,
         precision=options.precision,
@@ -164,6 +164,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default="bf16-mixed")
     parser.add_argument("--hidden-size", type=int, default=EncoderConfig.hidden_size)
     parser.add_argument("--num-layers", type=int, default=EncoderConfig.num_layers)
+    parser.add_argument(
+        "--native-lstm", action="store_true", help="our kernel against the bare loop"
+    )
     parser.add_argument("--batch-seconds", type=float, default=60.0)
     parser.add_argument("--steps", type=int, default=20, help="of one epoch, about")
     parser.add_argument("--repetitions", type=int, default=5, help="epochs measured")

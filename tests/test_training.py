@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from kernel import needs_kernel
 from tones import ALPHABET, SAMPLE_RATE, write_corpus
 
 from asr.bundle import load_bundle, save_bundle
@@ -229,6 +230,29 @@ def test_a_run_folder_of_another_model_is_one_line(corpus, uninterrupted, tmp_pa
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("train: error: ") and "another model" in last
     assert "Traceback" not in done.stderr
+
+
+def test_the_native_kernel_wants_bfloat16(corpus, tmp_path):
+    config = settings(corpus, tmp_path / "run")
+    config["model"]["native_lstm"] = True
+    done = subprocess.run(
+        command(config, tmp_path), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("train: error: native_lstm wants") and "bf16-mixed" in last
+
+
+@needs_kernel
+def test_training_through_the_native_kernel_learns_as_well(corpus, tmp_path):
+    losses = []
+    for native_lstm in (False, True):
+        config = settings(corpus, tmp_path / str(native_lstm), precision="bf16-mixed")
+        config["model"]["native_lstm"] = native_lstm
+        config["model"]["encoder"]["hidden_size"] = 64
+        run(config, tmp_path)
+        losses.append(metrics(config["run_dir"], "val/loss")[-1])
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
 
 
 def test_a_misspelt_option_is_named_without_a_page_of_options(corpus, tmp_path):

@@ -6,12 +6,14 @@ than a padded ``nn.LSTM``). Here each item is reversed *within its own length* i
 both directions start at real frames and padding only ever follows them.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 Cell = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
+Kernel = Callable[["RecurrentLayer", Tensor, Tensor], Tensor]
 
 
 def reversal_index(lengths: Tensor, size: int) -> Tensor:
@@ -65,6 +67,7 @@ class RecurrentLayer(nn.Module):
         super().__init__()
         self.forwards = make_cell(cell, input_size, hidden_size)
         self.backwards = make_cell(cell, input_size, hidden_size) if bidirectional else None
+        self.kernel: Kernel | None = None  # computes the layer instead, see native_lstm.py
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         """Run the layer.
@@ -76,6 +79,8 @@ class RecurrentLayer(nn.Module):
         Returns:
             (batch, time, directions * hidden_size); what stands in the padding is arbitrary.
         """
+        if self.kernel is not None:
+            return self.kernel(self, x, index)
         y = self.forwards(x)[0]
         if self.backwards is None:
             return y

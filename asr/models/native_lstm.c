@@ -1,0 +1,166 @@
+/* One direction of an LSTM layer, forwards and back through time, for CPUs with AVX512-BF16.
+ *
+ * Rows are the frames of a batch, (batch, time); `order` holds, for each item, the frame of each
+ * step, so that a reversed direction needs no reversed copy. Gates stand in PyTorch's order: input,
+ * forget, cell, output. bf16 numbers are held as uint16_t. hidden is a multiple of 64. */
+#include <immintrin.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+typedef uint16_t bf16;
+enum { MOST_ROWS = 6 }; /* items of one block: 6 x 4 sums and the weights fill the 32 registers */
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE __m512 load(const bf16 *p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+INLINE void store(bf16 *p, __m512 x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x)); }
+INLINE __m512 constant(float x) { return _mm512_set1_ps(x); }
+
+INLINE __m512 exponential(__m512 x) { /* 2^n e^r with |r| <= ln(2) / 2, relative error 1e-7 */
+  x = _mm512_min_ps(_mm512_max_ps(x, constant(-87.f)), constant(87.f));
+  __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, constant(1.44269504f)), 8);
+  __m512 r = _mm512_fnmadd_ps(n, constant(0.693359375f), x);
+  r = _mm512_fnmadd_ps(n, constant(-2.12194440e-4f), r);
+  __m512 p = constant(1.f / 720);
+  p = _mm512_fmadd_ps(p, r, constant(1.f / 120));
+  p = _mm512_fmadd_ps(p, r, constant(1.f / 24));
+  p = _mm512_fmadd_ps(p, r, constant(1.f / 6));
+  p = _mm512_fmadd_ps(p, r, constant(.5f));
+  p = _mm512_fmadd_ps(p, r, constant(1.f));
+  p = _mm512_fmadd_ps(p, r, constant(1.f));
+  return _mm512_scalef_ps(p, n);
+}
+INLINE __m512 sigmoid(__m512 x) {
+  return _mm512_div_ps(constant(1.f), _mm512_add_ps(constant(1.f), exponential(_mm512_sub_ps(_mm512_setzero_ps(), x))));
+}
+INLINE __m512 hyperbolic(__m512 x) { /* tanh(x) = 2 sigmoid(2 x) - 1 */
+  return _mm512_fmsub_ps(constant(2.f), sigmoid(_mm512_add_ps(x, x)), constant(1.f));
+}
+
+/* sums[r][0..3] += inputs[r] (2 x pairs numbers) times weights packed as [pairs][64][2]. */
+INLINE void multiply(int rows, int64_t pairs, const bf16 *weights, const bf16 *const *inputs, __m512 (*sums)[4]) {
+  for (int64_t k = 0; k < pairs; k++, weights += 128) {
+    __m512bh w0 = (__m512bh)_mm512_loadu_si512(weights), w1 = (__m512bh)_mm512_loadu_si512(weights + 32);
+    __m512bh w2 = (__m512bh)_mm512_loadu_si512(weights + 64), w3 = (__m512bh)_mm512_loadu_si512(weights + 96);
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+      __m512bh x = (__m512bh)_mm512_set1_epi32(((const int32_t *)inputs[r])[k]);
+      sums[r][0] = _mm512_dpbf16_ps(sums[r][0], x, w0);
+      sums[r][1] = _mm512_dpbf16_ps(sums[r][1], x, w1);
+      sums[r][2] = _mm512_dpbf16_ps(sums[r][2], x, w2);
+      sums[r][3] = _mm512_dpbf16_ps(sums[r][3], x, w3);
+    }
+  }
+}
+
+typedef struct { /* one step of a block of items */
+  const bf16 *recurrent[MOST_ROWS]; /* forwards h of the step before, back the gates of that after */
+  const float *before[MOST_ROWS];   /* cells of the step before */
+  float *cells[MOST_ROWS];          /* of this step */
+  bf16 *gates[MOST_ROWS];           /* in and out */
+  bf16 *hidden[MOST_ROWS];          /* forwards out: h; back in: its gradient */
+  float *carry[MOST_ROWS];          /* gradient of the cells, from step to step */
+} Step;
+
+/* Weights packed as [hidden / 16][hidden / 2][gate][16][2]: all gates of 16 units at once. */
+INLINE void step_forward(int rows, int64_t size, const bf16 *weights, Step *s) {
+  for (int64_t u = 0; u < size; u += 16, weights += 64 * size) {
+    __m512 sums[MOST_ROWS][4];
+    for (int r = 0; r < rows; r++)
+      for (int g = 0; g < 4; g++) sums[r][g] = load(s->gates[r] + g * size + u);
+    multiply(rows, size / 2, weights, s->recurrent, sums);
+    for (int r = 0; r < rows; r++) {
+      __m512 i = sigmoid(sums[r][0]), f = sigmoid(sums[r][1]), g = hyperbolic(sums[r][2]), o = sigmoid(sums[r][3]);
+      __m512 c = _mm512_fmadd_ps(f, _mm512_loadu_ps(s->before[r] + u), _mm512_mul_ps(i, g));
+      _mm512_storeu_ps(s->cells[r] + u, c);
+      store(s->hidden[r] + u, _mm512_mul_ps(o, hyperbolic(c)));
+      bf16 *gates = s->gates[r] + u;
+      store(gates, i), store(gates + size, f), store(gates + 2 * size, g), store(gates + 3 * size, o);
+    }
+  }
+}
+
+/* Weights packed as [hidden / 64][4 hidden / 2][64][2]: 64 units at once. */
+INLINE void step_back(int rows, int64_t size, const bf16 *weights, Step *s) {
+  const __m512 one = constant(1.f);
+  for (int64_t u = 0; u < size; u += 64, weights += 256 * size) {
+    __m512 sums[MOST_ROWS][4];
+    for (int r = 0; r < rows; r++)
+      for (int q = 0; q < 4; q++) sums[r][q] = load(s->hidden[r] + u + 16 * q);
+    multiply(rows, 2 * size, weights, s->recurrent, sums);
+    for (int r = 0; r < rows; r++)
+      for (int q = 0; q < 4; q++) {
+        int64_t v = u + 16 * q;
+        bf16 *gates = s->gates[r] + v;
+        __m512 dh = sums[r][q], t = hyperbolic(_mm512_loadu_ps(s->cells[r] + v));
+        __m512 i = load(gates), f = load(gates + size), g = load(gates + 2 * size), o = load(gates + 3 * size);
+        __m512 dc = _mm512_fmadd_ps(_mm512_mul_ps(dh, o), _mm512_fnmadd_ps(t, t, one), _mm512_loadu_ps(s->carry[r] + v));
+        __m512 di = _mm512_mul_ps(_mm512_mul_ps(dc, g), _mm512_mul_ps(i, _mm512_sub_ps(one, i)));
+        __m512 df = _mm512_mul_ps(_mm512_mul_ps(dc, _mm512_loadu_ps(s->before[r] + v)), _mm512_mul_ps(f, _mm512_sub_ps(one, f)));
+        __m512 dg = _mm512_mul_ps(_mm512_mul_ps(dc, i), _mm512_fnmadd_ps(g, g, one));
+        __m512 dO = _mm512_mul_ps(_mm512_mul_ps(dh, t), _mm512_mul_ps(o, _mm512_sub_ps(one, o)));
+        _mm512_storeu_ps(s->carry[r] + v, _mm512_mul_ps(dc, f));
+        store(gates, di), store(gates + size, df), store(gates + 2 * size, dg), store(gates + 3 * size, dO);
+      }
+  }
+}
+
+/* A constant count of rows for each case, so that the sums stay in registers. */
+#define STEP(function, rows, ...)                \
+  switch (rows) {                                \
+    case 1: function(1, __VA_ARGS__); break;     \
+    case 2: function(2, __VA_ARGS__); break;     \
+    case 3: function(3, __VA_ARGS__); break;     \
+    case 4: function(4, __VA_ARGS__); break;     \
+    case 5: function(5, __VA_ARGS__); break;     \
+    default: function(6, __VA_ARGS__); break;    \
+  }
+
+/* gates: rows of 4 x size in steps of gate_stride, inputs' part in, activations out.
+ * hidden: rows of size in steps of hidden_stride, out. cells: (batch, time, size), out. */
+void lstm_forward(int64_t batch, int64_t time, int64_t size, const int64_t *order, const bf16 *weights, bf16 *gates,
+                  int64_t gate_stride, bf16 *hidden, int64_t hidden_stride, float *cells) {
+  bf16 *no_hidden = calloc(size, sizeof(bf16));
+  float *no_cells = calloc(size, sizeof(float));
+  for (int64_t first = 0, rows; first < batch; first += rows) {
+    int64_t blocks = (batch - first + MOST_ROWS - 1) / MOST_ROWS;
+    rows = (batch - first + blocks - 1) / blocks;
+    Step s;
+    for (int r = 0; r < rows; r++) s.hidden[r] = no_hidden, s.cells[r] = no_cells;
+    for (int64_t step = 0; step < time; step++) {
+      for (int r = 0; r < rows; r++) {
+        int64_t row = (first + r) * time + order[(first + r) * time + step];
+        s.recurrent[r] = s.hidden[r], s.before[r] = s.cells[r];
+        s.gates[r] = gates + row * gate_stride, s.hidden[r] = hidden + row * hidden_stride, s.cells[r] = cells + row * size;
+      }
+      STEP(step_forward, rows, size, weights, &s);
+    }
+  }
+  free(no_hidden), free(no_cells);
+}
+
+/* gates: activations in, gradients of what they were made from out. hidden: the gradient of h, in. */
+void lstm_backward(int64_t batch, int64_t time, int64_t size, const int64_t *order, const bf16 *weights, bf16 *gates,
+                   int64_t gate_stride, bf16 *hidden, int64_t hidden_stride, float *cells) {
+  bf16 *no_gates = calloc(4 * size, sizeof(bf16));
+  float *no_cells = calloc(size, sizeof(float)), *carry = malloc(MOST_ROWS * size * sizeof(float));
+  for (int64_t first = 0, rows; first < batch; first += rows) {
+    int64_t blocks = (batch - first + MOST_ROWS - 1) / MOST_ROWS;
+    rows = (batch - first + blocks - 1) / blocks;
+    Step s;
+    for (int64_t i = 0; i < MOST_ROWS * size; i++) carry[i] = 0;
+    for (int r = 0; r < rows; r++) s.gates[r] = no_gates, s.carry[r] = carry + r * size;
+    for (int64_t step = time - 1; step >= 0; step--) {
+      for (int r = 0; r < rows; r++) {
+        const int64_t *frames = order + (first + r) * time, item = (first + r) * time;
+        int64_t row = item + frames[step];
+        s.recurrent[r] = s.gates[r];
+        s.gates[r] = gates + row * gate_stride, s.hidden[r] = hidden + row * hidden_stride, s.cells[r] = cells + row * size;
+        s.before[r] = step ? cells + (item + frames[step - 1]) * size : no_cells;
+      }
+      STEP(step_back, rows, size, weights, &s);
+    }
+  }
+  free(no_gates), free(no_cells), free(carry);
+}
