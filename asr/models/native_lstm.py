@@ -39,10 +39,10 @@ def _kernel() -> ctypes.CDLL:
     """
     if not torch.cpu._is_avx512_bf16_supported():
         raise ConfigError("native_lstm needs a CPU with AVX512-BF16; leave it out")
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if not compiler:
         raise ConfigError("native_lstm needs a C compiler (gcc or clang); leave it out")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         library = Path(folder) / "native_lstm.so"
         options = ["-O3", "-march=native", "-shared", "-fPIC", "-o", str(library), str(SOURCE)]
         done = subprocess.run([compiler, *options], capture_output=True, text=True)
@@ -61,7 +61,7 @@ def _run(
     Args:
         function: ``lstm_forward`` or ``lstm_backward``.
         gates: (batch, time, directions, 4 * size) bfloat16.
-        hidden: (batch, time, directions, size) bfloat16.
+        hidden: (batch, time, directions, size) bfloat16, the states; back, their gradients.
         cells: (directions, batch, time, size) float32.
         weights: (directions, …) bfloat16, packed.
         order: (directions, batch, time) int64, the frame of each step.
