@@ -53,7 +53,7 @@ def test_packaged_model_keeps_its_error_rate(dev_clean, method, most_cer, most_w
 
 
 def test_a_long_recording_has_the_words_of_its_parts(dev_clean, tmp_path):
-    utterances = dev_clean[::8]
+    utterances = dev_clean[::4]  # with half as many, chance alone moves two points
     reference = " ".join(utterance.text for utterance in utterances)
     transcriber = Transcriber.load(packaged_model())
     alone = transcriber.transcribe_many([utterance.audio for utterance in utterances])
@@ -66,5 +66,5 @@ def test_a_long_recording_has_the_words_of_its_parts(dev_clean, tmp_path):
                 pause = round(rng.uniform(0, 2) * 16_000)
                 file.write((noise * rng.standard_normal(pause)).astype(np.float32))
         joined = jiwer.wer(reference, transcriber.transcribe(tmp_path / "joined.wav").text)
-        # Within a point on all of dev-clean; on so few words chance moves it as much.
+        # Within a point on all of dev-clean; on a quarter of it chance moves it as much.
         assert joined < parts + 0.02
