@@ -1,0 +1,110 @@
+"""The ablation: a run for each change, each row once, on tones."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tones import SAMPLE_RATE, write_corpus
+
+from asr.bundle import load_bundle
+from asr.data.manifest import read_manifest
+from asr.lm.arpa import write_arpa
+from asr.lm.ngram import encode_text, estimate
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "librispeech"
+ABLATION = RECIPE / "ablation.py"
+
+CONFIG = """
+data:
+  train: [{train}]
+  val: [{val}]
+  features: {{sample_rate: {rate}, n_fft: 256, win_length: 200, hop_length: 80, n_mels: 16}}
+  num_workers: 0
+model:
+  encoder: {{hidden_size: 8, num_layers: 1, conv_channels: 2}}
+trainer:
+  accelerator: cpu
+  enable_progress_bar: false
+"""
+CHANGES = """
+baseline: {}
+GRU, 12 units: {model.encoder.cell: gru, model.encoder.hidden_size: 12}
+one speed: {data.augment.speeds: [1.0]}
+"""
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    train = write_corpus(tmp_path, "train", 6)
+    val = write_corpus(tmp_path, "val", 3, seed=1)
+    (tmp_path / "tiny.yaml").write_text(CONFIG.format(train=train, val=val, rate=SAMPLE_RATE))
+    (tmp_path / "changes.yaml").write_text(CHANGES)
+    sentences = [utterance.text.split() for utterance in read_manifest(train)]
+    write_arpa(tmp_path / "lm.arpa.gz", estimate(encode_text(sentences), 2))
+    return tmp_path
+
+
+def run(corpus: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    files = {"config": "tiny.yaml", "changes": "changes.yaml", "lm": "lm.arpa.gz", "output": "out"}
+    command = [sys.executable, "-W", "ignore", str(ABLATION)]
+    for option, name in files.items():
+        command += [f"--{option}", str(corpus / name)]
+    return subprocess.run(
+        [*command, "--trainer.max_epochs", "1", *options],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_each_change_is_trained_once_and_has_its_row(corpus: Path) -> None:
+    first = run(corpus, "--only", "baseline", "GRU, 12 units")
+    assert first.returncode == 0, first.stderr[-3000:]
+    table = (corpus / "out" / "RESULTS.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:4]]
+    assert [row[0] for row in rows] == ["baseline", "GRU, 12 units"]
+    for row, name in zip(rows, ("baseline", "GRU-12-units"), strict=True):
+        folder = corpus / "out" / name
+        model = load_bundle(folder / "model.asr").model
+        assert row[1] == f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}"
+        report = json.loads((folder / "greedy" / "report.json").read_text())
+        assert row[3].startswith(f"{100 * report['wer']:.2f} (")
+        report = json.loads((folder / "beam" / "report.json").read_text())
+        assert row[5].startswith(f"{100 * report['wer']:.2f} (")
+    assert model.encoder_config.cell == "gru" and model.encoder_config.hidden_size == 12
+
+    made = (corpus / "out" / "baseline" / "model.asr").stat().st_mtime_ns
+    again = run(corpus, "--only", "baseline")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert "train.py" not in again.stderr and table in again.stdout
+    assert (corpus / "out" / "baseline" / "model.asr").stat().st_mtime_ns == made
+
+
+def test_a_change_that_is_not_listed_is_one_line(corpus: Path) -> None:
+    done = run(corpus, "--only", "LSTM")
+    assert done.returncode == 2
+    assert "changes.yaml has no 'LSTM'; it has baseline" in done.stderr.splitlines()[-1]
+    assert not (corpus / "out").exists()
+
+
+def test_a_training_that_fails_ends_the_ablation(corpus: Path) -> None:
+    done = run(corpus, "--model.encoder.cell", "perceptron")
+    assert done.returncode == 2
+    assert not (corpus / "out" / "RESULTS.md").exists()
+
+
+def test_every_listed_change_is_one_that_the_training_takes() -> None:
+    changes = yaml.safe_load((RECIPE / "conf" / "ablation.yaml").read_text()).values()
+    options = [f"--{key}={value}" for row in changes for key, value in row.items()]
+    done = subprocess.run(
+        [sys.executable, str(RECIPE / "train.py"), *options, "--print_config"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
