@@ -56,7 +56,7 @@ def draw_wer_surface(trials: Sequence[Trial], chosen: DecoderConfig, title: str)
     axes.set_xlabel("weight of the language model")
     axes.set_ylabel("score of a word")
     axes.set_title(title, loc="left")
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1))  # above, where no figure stands
     bar = figure.colorbar(surface, ax=axes, label="word error rate")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
