@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from babble import write_babbler, write_tones
 from tones import SAMPLE_RATE, speak
+
+from asr.data.manifest import Utterance, write_manifest
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "recipes" / "librispeech" / "run.py"
@@ -80,3 +83,23 @@ def test_a_failing_stage_ends_the_run(root):
     assert done.returncode == 2
     assert "perceptron" in done.stderr
     assert not (root / "run" / "decode").exists()
+
+
+def test_decoding_goes_on_after_a_recording_that_cannot_be_read(tmp_path):
+    (tmp_path / "run").mkdir()
+    write_babbler(tmp_path / "run" / "model.asr")
+    write_tones(tmp_path / "good.wav", 1.0)
+    (tmp_path / "bad.wav").write_text("no sound")
+    for name in ("bad", "good"):
+        utterance = Utterance(name, tmp_path / f"{name}.wav", 1.0, "ABC DE")
+        write_manifest(tmp_path / f"{name}.jsonl", [utterance])
+    done = subprocess.run(
+        [sys.executable, str(RUN.with_name("decode.py")), str(tmp_path / "run")]
+        + [str(tmp_path / f"{name}.jsonl") for name in ("bad", "good")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert "bad.wav" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "run" / "decode" / "good" / "report.json").exists()

@@ -10,6 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import typer
+
 from asr.cli.evaluate import evaluate
 from asr.cli.export import export
 from asr.errors import AsrError
@@ -25,6 +27,7 @@ def main() -> int:
     parser.add_argument("--device", help="cpu, cuda, ...; a GPU if there is one")
     options = parser.parse_args()
     model = options.run / "model.asr"
+    code = 0
     try:
         if not model.exists():
             export(options.run, model)
@@ -34,11 +37,14 @@ def main() -> int:
                 print(f"{manifest.stem}: decoded already, {folder}", file=sys.stderr)
                 continue
             print(f"{manifest.stem}:", file=sys.stderr)
-            evaluate(manifest, model=model, output=folder, device=options.device)
+            try:
+                evaluate(manifest, model=model, output=folder, device=options.device)
+            except typer.Exit as unreadable:  # recordings, each with a line of its own
+                code = unreadable.exit_code
     except AsrError as error:
         print(f"decode: error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return code
 
 
 if __name__ == "__main__":
