@@ -92,6 +92,15 @@ def test_a_change_that_is_not_listed_is_one_line(corpus: Path) -> None:
     assert not (corpus / "out").exists()
 
 
+def test_what_cannot_be_read_is_one_line_before_any_training(corpus: Path) -> None:
+    (corpus / "lm.arpa.gz").write_text("no model")
+    done = run(corpus)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("ablation: error: ") and "lm.arpa.gz" in line
+    assert not (corpus / "out").exists()
+
+
 def test_a_training_that_fails_ends_the_ablation(corpus: Path) -> None:
     done = run(corpus, "--model.encoder.cell", "perceptron")
     assert done.returncode == 2

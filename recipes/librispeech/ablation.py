@@ -23,7 +23,9 @@ from evaluate import hardware, rate  # type: ignore[import-not-found]  # beside 
 from asr.bundle import load_bundle
 from asr.cli.evaluate import evaluate
 from asr.cli.export import export
+from asr.data.manifest import read_manifest
 from asr.errors import AsrError
+from asr.lm.arpa import read_arpa_head
 
 HERE = Path(__file__).parent
 HEADER = "| change | million parameters | minutes | greedy: WER % | CER % | beam: WER % |"
@@ -42,21 +44,27 @@ def main() -> int:
     parser.add_argument("--lm", type=Path, required=True, help="n-gram model for the beam")
     parser.add_argument("--lm-weight", type=float, default=0.6, help="default: 0.6")
     parser.add_argument("--beam-width", type=int, default=50, help="default: 50")
+    parser.add_argument("--score", type=Path, help="manifest (default: the config's validation)")
     parser.add_argument("--output", type=Path, required=True, help="where the runs go")
     options, training_options = parser.parse_known_args()
     changes: dict[str, dict[str, Any]] = yaml.safe_load(options.changes.read_text("utf-8"))
     if unknown := [name for name in options.only or [] if name not in changes]:
         parser.error(f"{options.changes} has no {unknown[0]!r}; it has {', '.join(changes)}")
-    [manifest] = yaml.safe_load(options.config.read_text("utf-8"))["data"]["val"]
+    validation = yaml.safe_load(options.config.read_text("utf-8"))["data"]["val"]
+    if not options.score and len(validation) > 1:
+        parser.error(f"choose one by --score: {options.config} validates on {validation}")
+    manifest = options.score or Path(validation[0])
     weights = {"lm_weight": options.lm_weight, "beam_width": options.beam_width}
     try:
+        read_manifest(manifest)  # better refused now than after hours
+        read_arpa_head(options.lm)
         for name in options.only or changes:
             run = folder(options.output, name)
             arguments = ["--config", str(options.config), "--run_dir", str(run)]
             arguments += [f"--{key}={value}" for key, value in changes[name].items()]
             train(run, [*arguments, *training_options])
-            measure(run, Path(manifest), "greedy", decoder="greedy")
-            measure(run, Path(manifest), "beam", decoder="beam", lm=options.lm, **weights)
+            measure(run, manifest, "greedy", decoder="greedy")
+            measure(run, manifest, "beam", decoder="beam", lm=options.lm, **weights)
             write_table(options.output, list(changes))
     except AsrError as error:
         print(f"ablation: error: {error}", file=sys.stderr)
