@@ -85,6 +85,12 @@ def test_a_failing_stage_ends_the_run(root):
     assert not (root / "run" / "decode").exists()
 
 
+def test_a_config_that_is_not_there_is_one_line(root):
+    done = run(root, "--config", "mini.yml")
+    assert done.returncode == 2
+    assert "mini.yml: no such file" in done.stderr.splitlines()[-1]
+
+
 def test_decoding_goes_on_after_a_recording_that_cannot_be_read(tmp_path):
     (tmp_path / "run").mkdir()
     write_babbler(tmp_path / "run" / "model.asr")

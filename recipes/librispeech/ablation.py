@@ -47,17 +47,17 @@ def main() -> int:
     parser.add_argument("--score", type=Path, help="manifest (default: the config's validation)")
     parser.add_argument("--output", type=Path, required=True, help="where the runs go")
     options, training_options = parser.parse_known_args()
-    changes: dict[str, dict[str, Any]] = yaml.safe_load(options.changes.read_text("utf-8"))
-    if unknown := [name for name in options.only or [] if name not in changes]:
-        parser.error(f"{options.changes} has no {unknown[0]!r}; it has {', '.join(changes)}")
-    validation = yaml.safe_load(options.config.read_text("utf-8"))["data"]["val"]
-    if not options.score and len(validation) > 1:
-        parser.error(f"choose one by --score: {options.config} validates on {validation}")
-    manifest = options.score or Path(validation[0])
-    weights = {"lm_weight": options.lm_weight, "beam_width": options.beam_width}
     try:
+        changes: dict[str, dict[str, Any]] = yaml.safe_load(options.changes.read_text("utf-8"))
+        if unknown := [name for name in options.only or [] if name not in changes]:
+            parser.error(f"{options.changes} has no {unknown[0]!r}; it has {', '.join(changes)}")
+        validation = yaml.safe_load(options.config.read_text("utf-8"))["data"]["val"]
+        if not options.score and len(validation) > 1:
+            parser.error(f"choose one by --score: {options.config} validates on {validation}")
+        manifest = options.score or Path(validation[0])
         read_manifest(manifest)  # better refused now than after hours
         read_arpa_head(options.lm)
+        weights = {"lm_weight": options.lm_weight, "beam_width": options.beam_width}
         for name in options.only or changes:
             run = folder(options.output, name)
             arguments = ["--config", str(options.config), "--run_dir", str(run)]
@@ -66,7 +66,7 @@ def main() -> int:
             measure(run, manifest, "greedy", decoder="greedy")
             measure(run, manifest, "beam", decoder="beam", lm=options.lm, **weights)
             write_table(options.output, list(changes))
-    except AsrError as error:
+    except (AsrError, OSError) as error:
         print(f"ablation: error: {error}", file=sys.stderr)
         return 1
     return 0

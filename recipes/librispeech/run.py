@@ -34,6 +34,8 @@ def main() -> int:
     parser.add_argument("--val", nargs="+", help="validation subsets (default: the config's)")
     parser.add_argument("--test", nargs="+", help="subsets to decode (default: as --val)")
     options, training_options = parser.parse_known_args()
+    if not options.config.is_file():
+        parser.error(f"{options.config}: no such file; give one of {HERE / 'conf'}")
     config = yaml.safe_load(options.config.read_text("utf-8"))
     train = options.train or [Path(path).stem for path in config["data"]["train"]]
     val = options.val or [Path(path).stem for path in config["data"]["val"]]
