@@ -1,18 +1,22 @@
 """Augmentation, on tensors: what recordings go through before a recogniser hears them.
 
-Waveforms are distorted by speed, room, noise, band limit and gain; features are masked by
+Waveforms are distorted by speed, room, noise, band limit, gain and MP3; features are masked by
 SpecAugment. Nothing here is ever called outside training.
 """
 
+import io
 import math
 from dataclasses import dataclass
 
+import soundfile
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 from torchaudio.functional import resample
 
 from asr.errors import ConfigError
+
+MP3_DELAY = 576 + 529  # samples: LAME's, and any decoder's
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class WaveAugmentConfig:
         snr_db: lowest and highest signal-to-noise ratio.
         gain_probability: share of utterances made louder or quieter.
         gain_db: lowest and highest gain.
+        mp3_probability: share of utterances that go through MP3, as much of the web's audio did.
+        mp3_kbps: lowest and highest bit rate; about 48 are common for speech.
     """
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
@@ -93,6 +99,8 @@ class WaveAugmentConfig:
     snr_db: tuple[float, float] = (5.0, 25.0)
     gain_probability: float = 0.0
     gain_db: tuple[float, float] = (-25.0, 5.0)
+    mp3_probability: float = 0.0
+    mp3_kbps: tuple[float, float] = (16.0, 64.0)
 
     def __post_init__(self) -> None:
         if not self.speeds or min(self.speeds) <= 0:
@@ -110,11 +118,12 @@ class Distortion:
     snr_db: float | None = None
     band_limit_hz: float | None = None
     gain_db: float | None = None
+    mp3_kbps: float | None = None
 
     @property
     def only_speed(self) -> bool:
         """Whether the features depend on nothing but the recording and the speed."""
-        return (self.room_seconds, self.snr_db, self.band_limit_hz, self.gain_db) == (None,) * 4
+        return self == Distortion(speed=self.speed)
 
 
 def draw_distortion(config: WaveAugmentConfig, generator: torch.Generator) -> Distortion:
@@ -133,6 +142,7 @@ def draw_distortion(config: WaveAugmentConfig, generator: torch.Generator) -> Di
         snr_db=maybe(config.noise_probability, config.snr_db),
         band_limit_hz=maybe(config.band_limit_probability, config.band_limit_hz),
         gain_db=maybe(config.gain_probability, config.gain_db),
+        mp3_kbps=maybe(config.mp3_probability, config.mp3_kbps),
     )
 
 
@@ -143,7 +153,7 @@ def distort(
     noise: Tensor | None,
     generator: torch.Generator,
 ) -> Tensor:
-    """Send a waveform through speed, room, noise, band limit and gain, in nature's order.
+    """Send a waveform through speed, room, noise, band limit, gain and MP3, in nature's order.
 
     Args:
         waveform: (time,) float32.
@@ -164,6 +174,8 @@ def distort(
         waveform = band_limit(waveform, sample_rate, distortion.band_limit_hz)
     if distortion.gain_db is not None:
         waveform = waveform * 10 ** (distortion.gain_db / 20)
+    if distortion.mp3_kbps is not None:
+        waveform = through_mp3(waveform, sample_rate, distortion.mp3_kbps)
     return waveform
 
 
@@ -218,6 +230,35 @@ def band_limit(waveform: Tensor, sample_rate: int, cutoff: float) -> Tensor:
     frequencies = torch.fft.rfftfreq(len(waveform), 1 / sample_rate)
     edge = ((cutoff * 1.05 - frequencies) / (cutoff * 0.1)).clamp(0, 1)
     return torch.fft.irfft(spectrum * edge, n=len(waveform))
+
+
+def through_mp3(waveform: Tensor, sample_rate: int, kbps: float) -> Tensor:
+    """Encode (time,) as MP3 and decode it again; same length.
+
+    Args:
+        waveform: (time,) float32.
+        sample_rate: Hz; of those that MP3 has, 8000 to 48000.
+        kbps: bit rate; the encoder takes one near it.
+    """
+    lowest, highest = (
+        (32, 320) if sample_rate >= 32_000 else (8, 160 if sample_rate >= 16_000 else 64)
+    )
+    level = (highest - kbps) / (highest - lowest)  # as libsndfile counts, which refuses 1
+    file = io.BytesIO()
+    soundfile.write(
+        file,
+        waveform.numpy(),
+        sample_rate,
+        format="MP3",
+        compression_level=min(max(level, 0.0), 0.99),
+        bitrate_mode="CONSTANT",
+    )
+    file.seek(0)
+    decoded = torch.from_numpy(soundfile.read(file, dtype="float32")[0])
+    # Frames of few bits have no room to note the delay, so it is still there.
+    delay = min(MP3_DELAY, max(0, len(decoded) - len(waveform)))
+    decoded = decoded[delay:][: len(waveform)]
+    return torch.nn.functional.pad(decoded, (0, len(waveform) - len(decoded)))
 
 
 def random_generator(*numbers: int) -> torch.Generator:

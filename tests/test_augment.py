@@ -23,6 +23,7 @@ from asr.augment import (
     random_generator,
     simulate_room,
     spec_augment,
+    through_mp3,
 )
 from asr.errors import ConfigError
 
@@ -33,12 +34,14 @@ EVERYTHING = WaveAugmentConfig(
     noise_probability=0.7,
     noise_dir="noise",
     gain_probability=0.2,
+    mp3_probability=0.4,
 )
 OPTIONS = {  # field of the draw: its probability, its range
     "room_seconds": ("room_probability", "room_seconds"),
     "snr_db": ("noise_probability", "snr_db"),
     "band_limit_hz": ("band_limit_probability", "band_limit_hz"),
     "gain_db": ("gain_probability", "gain_db"),
+    "mp3_kbps": ("mp3_probability", "mp3_kbps"),
 }
 
 
@@ -232,6 +235,33 @@ def test_a_band_limit_bears_the_shortest_waveforms(samples: int) -> None:
     torch.testing.assert_close(limited, torch.ones(samples))
 
 
+# MP3
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+@pytest.mark.parametrize("kbps", [16.0, 48.0])
+def test_mp3_keeps_length_place_and_most_of_the_sound(rate: int, kbps: float) -> None:
+    speech = torch.from_numpy(tone(300, 1.0, rate)) * torch.linspace(0, 1, rate)
+    heard = through_mp3(speech, rate, kbps)
+    assert heard.shape == speech.shape and not torch.equal(heard, speech)
+    size = 2 * rate  # no place fits better than the one it has
+    spectra = torch.fft.rfft(speech, size).conj() * torch.fft.rfft(heard, size)
+    assert torch.fft.irfft(spectra, size).argmax() == 0
+    assert decibels(heard - speech, speech) < -10
+
+
+def test_mp3_of_few_bits_has_no_treble() -> None:
+    spectra = [
+        torch.fft.rfft(through_mp3(white(), RATE, kbps)).abs()[7_000:] for kbps in (16.0, 160.0)
+    ]
+    assert decibels(*spectra) < -30
+
+
+@pytest.mark.parametrize("samples", [1, 2, 1151])
+def test_mp3_bears_the_shortest_waveforms(samples: int) -> None:
+    assert through_mp3(torch.ones(samples), RATE, 32.0).shape == (samples,)
+
+
 # All together
 
 
@@ -254,14 +284,14 @@ def test_every_other_step_is_more_than_speed(step: str) -> None:
 def test_the_steps_follow_each_other_as_in_nature() -> None:
     """Noise is added after the room and is itself not reverberated; both pass the telephone."""
     distortion = Distortion(
-        speed=1.1, room_seconds=0.3, snr_db=10.0, band_limit_hz=3000.0, gain_db=6.0
+        speed=1.1, room_seconds=0.3, snr_db=10.0, band_limit_hz=3000.0, gain_db=6.0, mp3_kbps=32.0
     )
     actual = distort(sine(300), RATE, distortion, white(), random_generator(3))
     generator = random_generator(3)
     expected = change_speed(sine(300), 1.1)
     expected = simulate_room(expected, RATE, 0.3, generator)
     expected = add_noise(expected, white(), 10.0, generator)
-    expected = band_limit(expected, RATE, 3000.0) * 10**0.3
+    expected = through_mp3(band_limit(expected, RATE, 3000.0) * 10**0.3, RATE, 32.0)
     torch.testing.assert_close(actual, expected)
     assert len(actual) == pytest.approx(RATE / 1.1, abs=1)
 
