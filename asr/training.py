@@ -372,6 +372,8 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("run_dir", "trainer.default_root_dir")
         for name in ("checkpoint", "best"):
             parser.link_arguments("run_dir", f"{name}.dirpath", lambda run: f"{run}/checkpoints")
+        # A checkpoint of an epoch without validation would bear an earlier one's error rate.
+        parser.link_arguments("trainer.check_val_every_n_epoch", "best.every_n_epochs")
         parser.link_arguments("init_from", "model.init_from")
         for name in ("features", "alphabet"):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")

@@ -153,6 +153,16 @@ def test_a_finished_run_started_again_does_nothing(corpus, uninterrupted, tmp_pa
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_only_validated_epochs_can_be_the_best(corpus, tmp_path):
+    run(settings(corpus, tmp_path / "run", max_epochs=5, check_val_every_n_epoch=2), tmp_path)
+    [(first, first_wer), (second, second_wer)] = sorted(
+        (int(path.stem.split("-")[1]), float(path.stem.split("wer")[1]))
+        for path in (tmp_path / "run" / "checkpoints").glob("best-*.ckpt")
+    )
+    assert second == 2 * first
+    assert metrics(tmp_path / "run", "val/wer") == pytest.approx([first_wer, second_wer], abs=1e-4)
+
+
 def test_two_processes_train_together(corpus, tmp_path):
     config = settings(corpus, tmp_path / "run", devices=2, strategy="ddp", max_epochs=1)
     run(config, tmp_path)
