@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "librispeech"
 ABLATION = RECIPE / "ablation.py"
 
 CONFIG = """
+seed_everything: 7
 data:
   train: [{train}]
   val: [{val}]
@@ -76,6 +78,7 @@ def test_each_change_is_trained_once_and_has_its_row(corpus: Path) -> None:
         assert row[3].startswith(f"{100 * report['wer']:.2f} (")
         report = json.loads((folder / "beam" / "report.json").read_text())
         assert row[5].startswith(f"{100 * report['wer']:.2f} (")
+        assert re.fullmatch(r"([0-9a-f]{7,}(-dirty)?|no git), 7", row[6])
     assert model.encoder_config.cell == "gru" and model.encoder_config.hidden_size == 12
 
     made = (corpus / "out" / "baseline" / "model.asr").stat().st_mtime_ns

@@ -28,7 +28,9 @@ from asr.errors import AsrError
 from asr.lm.arpa import read_arpa_head
 
 HERE = Path(__file__).parent
-HEADER = "| change | million parameters | minutes | greedy: WER % | CER % | beam: WER % |"
+HEADER = (
+    "| change | million parameters | minutes | greedy: WER % | CER % | beam: WER % | commit, seed |"
+)
 
 
 def main() -> int:
@@ -83,17 +85,27 @@ def train(run: Path, arguments: list[str]) -> None:
         return
     command = [sys.executable, str(HERE / "train.py"), *arguments]
     print("$", subprocess.list2cmdline(command), file=sys.stderr, flush=True)
-    clock = run / "seconds.json"
-    before = json.loads(clock.read_text("utf-8")) if clock.exists() else 0.0
+    clock = run / "training.json"
+    before = json.loads(clock.read_text("utf-8"))["seconds"] if clock.exists() else 0.0
     start = time.perf_counter()
     try:
         code = subprocess.run(command).returncode
     finally:
         run.mkdir(parents=True, exist_ok=True)
-        clock.write_text(json.dumps(before + time.perf_counter() - start), "utf-8")
+        seconds = before + time.perf_counter() - start
+        clock.write_text(json.dumps({"seconds": seconds, "commit": commit()}), "utf-8")
     if code:
         raise SystemExit(code)
     export(run, run / "model.asr")
+
+
+def commit() -> str:
+    """Return which state of this repository runs, as git describes it."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "no git"
+    except OSError:
+        return "no git"
 
 
 def measure(run: Path, manifest: Path, name: str, **settings: Any) -> None:
@@ -109,7 +121,7 @@ def measure(run: Path, manifest: Path, name: str, **settings: Any) -> None:
 def write_table(output: Path, changes: list[str]) -> None:
     """Write the rows that are there, in the order of the changes."""
     rows = [row(folder(output, name), name) for name in changes]
-    table = "\n".join([HEADER, "|---" * 6 + "|", *filter(None, rows)])
+    table = "\n".join([HEADER, "|---" * 7 + "|", *filter(None, rows)])
     text = f"{table}\n\nMeasured on {hardware()}; 95 % intervals by bootstrap over speakers.\n"
     (output / "RESULTS.md").write_text(text, "utf-8")
     print(text, end="", flush=True)
@@ -124,10 +136,12 @@ def row(run: Path, name: str) -> str | None:
         for decoder in ("greedy", "beam")
     )
     size = sum(p.numel() for p in load_bundle(run / "model.asr").model.parameters()) / 1e6
-    minutes = json.loads((run / "seconds.json").read_text("utf-8")) / 60
+    training = json.loads((run / "training.json").read_text("utf-8"))
+    [config, *_] = sorted(run.glob("tensorboard/version_*/config.yaml"))
+    seed = yaml.safe_load(config.read_text("utf-8"))["seed_everything"]
     return (
-        f"| {name} | {size:.1f} | {minutes:.0f} | {rate(greedy, 'wer')} | {rate(greedy, 'cer')} "
-        f"| {rate(beam, 'wer')} |"
+        f"| {name} | {size:.1f} | {training['seconds'] / 60:.0f} | {rate(greedy, 'wer')} "
+        f"| {rate(greedy, 'cer')} | {rate(beam, 'wer')} | {training['commit']}, {seed} |"
     )
 
 
