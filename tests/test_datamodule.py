@@ -175,3 +175,8 @@ def test_manifests_are_joined_and_the_cache_changes_nothing(corpus, tmp_path):
     for _ in range(2):  # written, then read
         assert_same(epoch_of(cached.train_dataloader(), 1), epoch_of(plain.train_dataloader(), 1))
     assert list(tmp_path.rglob("*.npy"))
+
+
+def test_copies_want_a_cache():
+    with pytest.raises(ConfigError, match="augment_copies is set but cache_dir is not"):
+        SpeechDataModule(augment_copies=4)

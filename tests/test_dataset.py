@@ -6,7 +6,7 @@ from tones import ALPHABET, SAMPLE_RATE, write_corpus
 
 from asr.augment import WaveAugmentConfig
 from asr.data.cache import FeatureCache
-from asr.data.dataset import SpeechDataset, collate
+from asr.data.dataset import SpeechDataset, collate, load_noise
 from asr.data.manifest import read_manifest
 from asr.errors import AudioError, ConfigError, TextError
 from asr.features import FeatureConfig
@@ -22,6 +22,18 @@ def utterances(tmp_path):
 
 def make_dataset(utterances, **options):
     return SpeechDataset(utterances, CharTokenizer(ALPHABET), FEATURES, **options)
+
+
+def noisy(tmp_path, **options):
+    return WaveAugmentConfig(
+        speeds=(1.0,), noise_probability=1.0, noise_dir=str(tmp_path / "noise"), **options
+    )
+
+
+def write_noise(tmp_path, seed):
+    (tmp_path / "noise").mkdir(exist_ok=True)
+    noise = np.random.default_rng(seed).standard_normal(4000).astype(np.float32) * 0.1
+    soundfile.write(tmp_path / "noise" / "hiss.wav", noise, SAMPLE_RATE)
 
 
 def test_examples_have_the_frames_and_targets_of_their_utterance(utterances):
@@ -43,14 +55,10 @@ def test_distortion_depends_on_seed_epoch_and_index_alone(utterances):
 
 
 def test_noise_comes_from_the_folder(utterances, tmp_path):
-    (tmp_path / "noise").mkdir()
-    noise = np.random.default_rng(0).standard_normal(4000).astype(np.float32) * 0.1
-    soundfile.write(tmp_path / "noise" / "hiss.wav", noise, SAMPLE_RATE)
-    augment = WaveAugmentConfig(
-        speeds=(1.0,), noise_probability=1.0, noise_dir=str(tmp_path / "noise"), snr_db=(0, 0)
-    )
-    clean, noisy = make_dataset(utterances), make_dataset(utterances, augment=augment)
-    assert (noisy[0, 0].features - clean[0, 0].features).mean() > 1
+    write_noise(tmp_path, 0)
+    clean = make_dataset(utterances)
+    loud = make_dataset(utterances, augment=noisy(tmp_path, snr_db=(0, 0)))
+    assert (loud[0, 0].features - clean[0, 0].features).mean() > 1
 
 
 def test_an_empty_noise_folder_is_an_error(utterances, tmp_path):
@@ -90,6 +98,38 @@ def test_cache_keeps_speeds_apart(utterances, tmp_path):
     for epoch in range(8):
         assert torch.equal(cached[0, epoch].features, fresh[0, epoch].features)
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 3
+
+
+def test_copies_are_taken_in_turn_and_computed_once(utterances, tmp_path, monkeypatch):
+    write_noise(tmp_path, 0)
+    cache = FeatureCache(tmp_path / "cache", FEATURES)
+    cached = make_dataset(utterances, augment=noisy(tmp_path), cache=cache, copies=3)
+    fresh = make_dataset(utterances, augment=noisy(tmp_path))
+    for epoch in range(3):
+        assert torch.equal(cached[0, epoch].features, fresh[0, epoch].features)
+    assert not torch.equal(cached[0, 0].features, cached[0, 1].features)
+    assert not torch.equal(cached[0, 0].features, cached[1, 0].features)
+    monkeypatch.setattr(SpeechDataset, "_compute", None)
+    for epoch in range(3):
+        assert torch.equal(cached[0, epoch + 3].features, cached[0, epoch].features)
+
+
+def test_copies_of_other_settings_or_other_noise_are_not_mistaken(utterances, tmp_path):
+    def first(augment, seed=0):
+        cache = FeatureCache(tmp_path / "cache", FEATURES)
+        options = {"augment": augment, "seed": seed}
+        cached = make_dataset(utterances, cache=cache, copies=1, **options)[0, 0].features
+        load_noise.cache_clear()
+        assert torch.equal(cached, make_dataset(utterances, **options)[0, 0].features)
+        return cached
+
+    write_noise(tmp_path, 0)
+    one, louder = first(noisy(tmp_path)), first(noisy(tmp_path, snr_db=(0, 0)))
+    other = first(noisy(tmp_path), seed=1)
+    write_noise(tmp_path, 1)
+    load_noise.cache_clear()
+    another = first(noisy(tmp_path))
+    assert not any(torch.equal(one, features) for features in (louder, other, another))
 
 
 def test_collate_pads_with_zeros_and_keeps_lengths(utterances):

@@ -18,8 +18,8 @@ VERSION = 1  # raise when asr.features computes something else from the same set
 class FeatureCache:
     """Keeps features in one ``.npy`` file an utterance, below a folder per feature setting.
 
-    An entry is found again only for the same recording (path, size and time of change), speed
-    and settings, so that nothing stale is ever used. Safe among processes.
+    An entry is found again only for the same recording (path, size and time of change),
+    distortion and settings, so that nothing stale is ever used. Safe among processes.
     """
 
     def __init__(self, folder: str | Path, config: FeatureConfig) -> None:
@@ -29,10 +29,15 @@ class FeatureCache:
         self.folder = Path(folder) / digest[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def path(self, audio: Path, speed: float) -> Path:
-        """Return where the features of a recording at a speed are kept."""
+    def path(self, audio: Path, distortion: object) -> Path:
+        """Return where the features of a recording are kept.
+
+        Args:
+            audio: the recording.
+            distortion: what it went through, told by its ``str``: a speed, or more than that.
+        """
         stat = audio.stat()
-        key = f"{audio.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{speed}"
+        key = f"{audio.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{distortion}"
         digest = hashlib.sha256(key.encode()).hexdigest()
         return self.folder / digest[:2] / f"{digest[2:34]}.npy"
 

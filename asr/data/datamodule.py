@@ -78,6 +78,9 @@ class SpeechDataModule(lightning.LightningDataModule):
         max_seconds: longer training utterances are left out, and counted aloud.
         num_workers: processes that read and distort audio; 0 reads in the trainer itself.
         cache_dir: folder for a cache of features; ``None`` computes them anew each time.
+        augment_copies: distorted copies of each utterance, kept in the cache and taken in turn
+            epoch by epoch, where computing them holds the training up; 0 distorts anew in every
+            epoch.
         seed: of batch order and distortion.
     """
 
@@ -92,9 +95,12 @@ class SpeechDataModule(lightning.LightningDataModule):
         max_seconds: float = 35.0,
         num_workers: int = 2,
         cache_dir: str | None = None,
+        augment_copies: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if augment_copies and not cache_dir:
+            raise ConfigError("augment_copies is set but cache_dir is not: name a folder")
         self.train_manifests = list(train)
         self.val_manifests = list(val)
         self.features = features
@@ -105,6 +111,7 @@ class SpeechDataModule(lightning.LightningDataModule):
         self.max_seconds = max_seconds
         self.num_workers = num_workers
         self.cache = FeatureCache(cache_dir, features) if cache_dir else None
+        self.augment_copies = augment_copies
         self.seed = seed
         self.train_set: SpeechDataset
         self.val_set: SpeechDataset
@@ -124,14 +131,14 @@ class SpeechDataModule(lightning.LightningDataModule):
             if len(train) < len(every):
                 longer = len(every) - len(train)
                 rank_zero_warn(f"{longer} utterances over {self.max_seconds} s are left out")
-            self.train_set = self._dataset(train, self.augment)
-            self.val_set = self._dataset(_read(self.val_manifests, "val"), None)
+            self.train_set = self._dataset(train, self.augment, self.augment_copies)
+            self.val_set = self._dataset(_read(self.val_manifests, "val"), None, 0)
 
     def _dataset(
-        self, utterances: list[Utterance], augment: WaveAugmentConfig | None
+        self, utterances: list[Utterance], augment: WaveAugmentConfig | None, copies: int
     ) -> SpeechDataset:
         return SpeechDataset(
-            utterances, self.tokenizer, self.features, augment, self.cache, self.seed
+            utterances, self.tokenizer, self.features, augment, self.cache, self.seed, copies
         )
 
     def train_dataloader(self) -> ResumableLoader:

@@ -68,8 +68,11 @@ class SpeechDataset(Dataset[Example]):
         tokenizer: for the targets; texts are normalised first.
         features: settings of the front end.
         augment: distortions; ``None`` outside training.
-        cache: for features that depend on nothing but the recording and its speed.
+        cache: for features that depend on nothing but the recording and its speed; with
+            ``copies``, for all.
         seed: of the distortions.
+        copies: distorted copies of each utterance, taken in turn epoch by epoch; 0 distorts
+            anew in every epoch.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class SpeechDataset(Dataset[Example]):
         augment: WaveAugmentConfig | None = None,
         cache: FeatureCache | None = None,
         seed: int = 0,
+        copies: int = 0,
     ) -> None:
         self.utterances = utterances
         self.tokenizer = tokenizer
@@ -87,7 +91,10 @@ class SpeechDataset(Dataset[Example]):
         self.augment = augment
         self.cache = cache
         self.seed = seed
+        self.copies = copies
         self.noises = noise_files(augment.noise_dir) if augment and augment.noise_dir else []
+        stats = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in self.noises]
+        self._settings = f"{augment}|{seed}|{stats}"  # all that a draw depends on
 
     def __len__(self) -> int:
         """Return the number of utterances."""
@@ -101,20 +108,26 @@ class SpeechDataset(Dataset[Example]):
             TextError: the text holds characters outside the alphabet.
         """
         index, epoch = draw
+        if self.copies:
+            epoch %= self.copies
         utterance = self.utterances[index]
         generator = random_generator(self.seed, epoch, index)
         distortion = draw_distortion(self.augment, generator) if self.augment else Distortion()
         targets = self.tokenizer.encode(normalise(utterance.text))
+        # What the cache tells copies apart by.
+        copy = distortion.speed if distortion.only_speed else f"{self._settings}|{epoch}|{index}"
         return Example(
             utterance=index,
-            features=self._features(utterance.audio, distortion, generator),
+            features=self._features(utterance.audio, copy, distortion, generator),
             targets=torch.tensor(targets, dtype=torch.long),
         )
 
-    def _features(self, audio: Path, distortion: Distortion, generator: torch.Generator) -> Tensor:
-        if self.cache is None or not distortion.only_speed:
+    def _features(
+        self, audio: Path, copy: object, distortion: Distortion, generator: torch.Generator
+    ) -> Tensor:
+        if self.cache is None or not (distortion.only_speed or self.copies):
             return self._compute(audio, distortion, generator)
-        path = self.cache.path(audio, distortion.speed)
+        path = self.cache.path(audio, copy)
         features = self.cache.load(path)
         if features is None:
             features = self._compute(audio, distortion, generator)
