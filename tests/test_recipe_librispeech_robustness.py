@@ -56,6 +56,13 @@ def test_copies_keep_what_they_should(recipe: ModuleType) -> None:
         assert np.std(audio) == pytest.approx(level * np.std(speech), rel=0.01)
 
 
+def test_mp3_copies_are_close_and_not_the_same(recipe: ModuleType) -> None:
+    speech = 0.2 * np.sin(2 * np.pi * 440 / recipe.RATE * np.arange(recipe.RATE))
+    audio, rate = recipe.mp3(0, speech.astype(np.float32))
+    assert rate == recipe.RATE and audio.shape == speech.shape
+    assert 0.001 < np.std(audio - speech) / np.std(speech) < 0.3
+
+
 def run(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, noise: Path) -> int:
     model = write_babbler(tmp_path / "babbler.asr")
     utterances = [
@@ -81,6 +88,7 @@ def test_the_table(
     assert [line.split("|")[1].strip() for line in distorted] == [
         "noise at 10 dB",
         "8 kHz",
+        "MP3 of 24 kbit/s",
         "20 dB fainter",
         "44.1 kHz, stereo",
     ]

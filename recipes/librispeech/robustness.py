@@ -1,4 +1,4 @@
-"""Measure how a model bears noise, a telephone's band, faint and stereo recordings.
+"""Measure how a model bears noise, a telephone's band, MP3, faint and stereo recordings.
 
     python recipes/librispeech/robustness.py dev-clean.jsonl --noise data/noise
 
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from asr.audio import load_audio
-from asr.augment import add_noise, random_generator
+from asr.augment import add_noise, random_generator, through_mp3
 from asr.data.dataset import load_noise, noise_files
 from asr.data.manifest import Utterance, read_manifest
 from asr.errors import AsrError
@@ -31,6 +31,7 @@ from asr.transcriber import Transcriber
 Audio = NDArray[np.float32]
 RATE = 16_000
 SNR_DB = 10.0
+MP3_KBPS = 24.0
 
 
 def noisy(files: list[Path]) -> Callable[[int, Audio], tuple[Audio, int]]:
@@ -61,6 +62,11 @@ def stereo(_: int, audio: Audio) -> tuple[Audio, int]:
     """Resample to 44.1 kHz and double."""
     wide = soxr.resample(audio, RATE, 44_100)
     return np.stack([wide, wide], axis=1), 44_100
+
+
+def mp3(_: int, audio: Audio) -> tuple[Audio, int]:
+    """Send through MP3 of few bits."""
+    return through_mp3(torch.from_numpy(audio), RATE, MP3_KBPS).numpy(), RATE
 
 
 def copies(
@@ -128,6 +134,7 @@ def main() -> int:
         for name, distort in {
             f"noise at {SNR_DB:.0f} dB": noisy(files),
             "8 kHz": telephone,
+            f"MP3 of {MP3_KBPS:.0f} kbit/s": mp3,
             "20 dB fainter": faint,
             "44.1 kHz, stereo": stereo,
         }.items():
