@@ -136,6 +136,8 @@ def test_collate_pads_with_zeros_and_keeps_lengths(utterances):
     dataset = make_dataset(utterances)
     examples = [dataset[index, 0] for index in range(4)]
     batch = collate(examples)
+    longest = max(len(example.features) for example in examples)
+    assert batch.features.shape[1] % 64 == 0 and 0 <= batch.features.shape[1] - longest < 64
     for row, example in enumerate(examples):
         frames, length = len(example.features), len(example.targets)
         assert (batch.feature_lengths[row], batch.target_lengths[row]) == (frames, length)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
@@ -18,6 +19,9 @@ from asr.data.sampler import Draw
 from asr.errors import ConfigError
 from asr.features import SMALLEST_VARIANCE, FeatureConfig, FeatureExtractor
 from asr.text import CharTokenizer, normalise
+
+# Frames. Kernels are compiled for each new shape on CPUs, so let there be few shapes.
+PAD_TO = 64
 
 
 class Example(NamedTuple):
@@ -47,9 +51,10 @@ class Batch(NamedTuple):
 
 
 def collate(examples: list[Example]) -> Batch:
-    """Pad examples to a batch."""
+    """Pad examples to a batch, of a multiple of 64 frames."""
+    features = pad_sequence([e.features for e in examples], batch_first=True)
     return Batch(
-        features=pad_sequence([e.features for e in examples], batch_first=True),
+        features=pad(features, (0, 0, 0, -features.shape[1] % PAD_TO)),
         feature_lengths=torch.tensor([len(e.features) for e in examples]),
         targets=pad_sequence([e.targets for e in examples], batch_first=True),
         target_lengths=torch.tensor([len(e.targets) for e in examples]),
