@@ -1,4 +1,4 @@
-/* One direction of an LSTM layer, forwards and back through time, for CPUs with AVX512-BF16.
+/* An LSTM layer, forwards and back through time, for CPUs with AVX512-BF16.
  *
  * Rows are the frames of a batch, (batch, time); `order` holds, for each item, the frame of each
  * step, so that a reversed direction needs no reversed copy. Gates stand in PyTorch's order: input,
@@ -117,50 +117,58 @@ INLINE void step_back(int rows, int64_t size, const bf16 *weights, Step *s) {
     default: function(6, __VA_ARGS__); break;    \
   }
 
-/* gates: rows of 4 x size in steps of gate_stride, inputs' part in, activations out.
- * hidden: rows of size in steps of hidden_stride, out. cells: (batch, time, size), out. */
-void lstm_forward(int64_t batch, int64_t time, int64_t size, const int64_t *order, const bf16 *weights, bf16 *gates,
-                  int64_t gate_stride, bf16 *hidden, int64_t hidden_stride, float *cells) {
-  bf16 *no_hidden = calloc(size, sizeof(bf16));
-  float *no_cells = calloc(size, sizeof(float));
-  for (int64_t first = 0, rows; first < batch; first += rows) {
-    int64_t blocks = (batch - first + MOST_ROWS - 1) / MOST_ROWS;
-    rows = (batch - first + blocks - 1) / blocks;
+/* Both functions: order (directions, batch, time); weights of the directions one after the other;
+ * gates (batch, time, directions, 4 x size); hidden (batch, time, directions, size); cells
+ * (directions, batch, time, size). Blocks of items and directions are shared out among threads, those
+ * of PyTorch where both use the same OpenMP library: others would be kept waiting by its spinning. */
+
+/* gates: the inputs' part in, activations out. hidden, cells: out. */
+void lstm_forward(int64_t threads, int64_t directions, int64_t batch, int64_t time, int64_t size, const int64_t *order,
+                  const bf16 *weights, bf16 *gates, bf16 *hidden, float *cells) {
+  const int64_t blocks = (batch + MOST_ROWS - 1) / MOST_ROWS;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+  for (int64_t job = 0; job < directions * blocks; job++) {
+    const int64_t d = job / blocks, first = batch * (job % blocks) / blocks;
+    const int64_t rows = batch * (job % blocks + 1) / blocks - first;
+    bf16 *no_hidden = calloc(size, sizeof(bf16));
+    float *no_cells = calloc(size, sizeof(float));
     Step s;
     for (int r = 0; r < rows; r++) s.hidden[r] = no_hidden, s.cells[r] = no_cells;
     for (int64_t step = 0; step < time; step++) {
       for (int r = 0; r < rows; r++) {
-        int64_t row = (first + r) * time + order[(first + r) * time + step];
+        const int64_t item = (d * batch + first + r) * time, frame = order[item + step];
+        const int64_t row = ((first + r) * time + frame) * directions + d;
         s.recurrent[r] = s.hidden[r], s.before[r] = s.cells[r];
-        s.gates[r] = gates + row * gate_stride, s.hidden[r] = hidden + row * hidden_stride, s.cells[r] = cells + row * size;
+        s.gates[r] = gates + row * 4 * size, s.hidden[r] = hidden + row * size, s.cells[r] = cells + (item + frame) * size;
       }
-      STEP(step_forward, rows, size, weights, &s);
+      STEP(step_forward, rows, size, weights + d * 4 * size * size, &s);
     }
+    free(no_hidden), free(no_cells);
   }
-  free(no_hidden), free(no_cells);
 }
 
 /* gates: activations in, gradients of what they were made from out. hidden: the gradient of h, in. */
-void lstm_backward(int64_t batch, int64_t time, int64_t size, const int64_t *order, const bf16 *weights, bf16 *gates,
-                   int64_t gate_stride, bf16 *hidden, int64_t hidden_stride, float *cells) {
-  bf16 *no_gates = calloc(4 * size, sizeof(bf16));
-  float *no_cells = calloc(size, sizeof(float)), *carry = malloc(MOST_ROWS * size * sizeof(float));
-  for (int64_t first = 0, rows; first < batch; first += rows) {
-    int64_t blocks = (batch - first + MOST_ROWS - 1) / MOST_ROWS;
-    rows = (batch - first + blocks - 1) / blocks;
+void lstm_backward(int64_t threads, int64_t directions, int64_t batch, int64_t time, int64_t size, const int64_t *order,
+                   const bf16 *weights, bf16 *gates, bf16 *hidden, float *cells) {
+  const int64_t blocks = (batch + MOST_ROWS - 1) / MOST_ROWS;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+  for (int64_t job = 0; job < directions * blocks; job++) {
+    const int64_t d = job / blocks, first = batch * (job % blocks) / blocks;
+    const int64_t rows = batch * (job % blocks + 1) / blocks - first;
+    bf16 *no_gates = calloc(4 * size, sizeof(bf16));
+    float *no_cells = calloc(size, sizeof(float)), *carry = calloc(rows * size, sizeof(float));
     Step s;
-    for (int64_t i = 0; i < MOST_ROWS * size; i++) carry[i] = 0;
     for (int r = 0; r < rows; r++) s.gates[r] = no_gates, s.carry[r] = carry + r * size;
     for (int64_t step = time - 1; step >= 0; step--) {
       for (int r = 0; r < rows; r++) {
-        const int64_t *frames = order + (first + r) * time, item = (first + r) * time;
-        int64_t row = item + frames[step];
+        const int64_t item = (d * batch + first + r) * time, frame = order[item + step];
+        const int64_t row = ((first + r) * time + frame) * directions + d;
         s.recurrent[r] = s.gates[r];
-        s.gates[r] = gates + row * gate_stride, s.hidden[r] = hidden + row * hidden_stride, s.cells[r] = cells + row * size;
-        s.before[r] = step ? cells + (item + frames[step - 1]) * size : no_cells;
+        s.gates[r] = gates + row * 4 * size, s.hidden[r] = hidden + row * size, s.cells[r] = cells + (item + frame) * size;
+        s.before[r] = step ? cells + (item + order[item + step - 1]) * size : no_cells;
       }
-      STEP(step_back, rows, size, weights, &s);
+      STEP(step_back, rows, size, weights + d * 4 * size * size, &s);
     }
+    free(no_gates), free(no_cells), free(carry);
   }
-  free(no_gates), free(no_cells), free(carry);
 }

@@ -3,8 +3,8 @@
 ``nn.LSTM`` on a CPU multiplies small matrices step by step, most of all on the way back. Here
 whatever does not wait for the step before is one large product over all frames (the inputs' part of
 the gates, the gradients of inputs and weights), and only the recurrence itself runs step by step,
-in ``native_lstm.c``. Its two directions run on two threads. All products are of bfloat16 with
-float32 sums, as in ``nn.LSTM`` under autocast.
+in ``native_lstm.c``. Directions and blocks of items share PyTorch's threads. All products are of
+bfloat16 with float32 sums, as in ``nn.LSTM`` under autocast.
 
 Reference: Appleyard et al. 2016, "Optimizing Performance of Recurrent Neural Networks on GPUs",
 which splits the products in the same way.
@@ -15,7 +15,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,18 +44,19 @@ def _kernel() -> ctypes.CDLL:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         library = Path(folder) / "native_lstm.so"
         options = ["-O3", "-march=native", "-shared", "-fPIC", "-o", str(library), str(SOURCE)]
-        done = subprocess.run([compiler, *options], capture_output=True, text=True)
-        if done.returncode:
-            raise ConfigError(
-                f"{compiler} cannot compile native_lstm: {done.stderr.strip()[-200:]}"
-            )
-        return ctypes.CDLL(str(library))
+        for more in (["-fopenmp"], []):  # slower without, on one thread
+            command = [compiler, *more, *options]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode == 0:
+                return ctypes.CDLL(str(library))
+        error = done.stderr.strip()[-200:]
+        raise ConfigError(f"{compiler} cannot compile native_lstm: {error}")
 
 
 def _run(
     function: Any, gates: Tensor, hidden: Tensor, cells: Tensor, weights: Tensor, order: Tensor
 ) -> None:
-    """Call the kernel for each direction, on a thread of its own.
+    """Call the kernel.
 
     Args:
         function: ``lstm_forward`` or ``lstm_backward``.
@@ -67,29 +67,12 @@ def _run(
         order: (directions, batch, time) int64, the frame of each step.
     """
     batch, time, directions, size = hidden.shape
-
-    def one(direction: int) -> None:
-        function(
-            *map(ctypes.c_int64, (batch, time, size)),
-            ctypes.c_void_p(order[direction].data_ptr()),
-            ctypes.c_void_p(weights[direction].data_ptr()),
-            ctypes.c_void_p(gates[:, :, direction].data_ptr()),
-            ctypes.c_int64(gates.stride(1)),
-            ctypes.c_void_p(hidden[:, :, direction].data_ptr()),
-            ctypes.c_int64(hidden.stride(1)),
-            ctypes.c_void_p(cells[direction].data_ptr()),
-        )
-
-    if torch.get_num_threads() == 1:
-        for direction in range(directions):
-            one(direction)
-    else:
-        list(_threads().map(one, range(directions)))
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(2, "native_lstm")
+    tensors = (order, weights, gates, hidden, cells)
+    assert all(tensor.is_contiguous() for tensor in tensors)
+    function(
+        *map(ctypes.c_int64, (torch.get_num_threads(), directions, batch, time, size)),
+        *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors),
+    )
 
 
 class _Lstm(torch.autograd.Function):
