@@ -16,6 +16,7 @@ from torchaudio.functional import resample
 
 from asr.errors import ConfigError
 
+MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 MP3_DELAY = 576 + 529  # samples: LAME's, and any decoder's
 
 
@@ -237,7 +238,7 @@ def through_mp3(waveform: Tensor, sample_rate: int, kbps: float) -> Tensor:
 
     Args:
         waveform: (time,) float32.
-        sample_rate: Hz; of those that MP3 has, 8000 to 48000.
+        sample_rate: Hz, one of ``MP3_RATES``.
         kbps: bit rate; the encoder takes one near it.
     """
     lowest, highest = (

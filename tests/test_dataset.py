@@ -67,6 +67,13 @@ def test_an_empty_noise_folder_is_an_error(utterances, tmp_path):
         make_dataset(utterances, augment=augment)
 
 
+def test_a_sample_rate_that_mp3_does_not_have_is_an_error(utterances):
+    features = FeatureConfig(sample_rate=10_000, n_mels=16, n_fft=256, win_length=200)
+    augment = WaveAugmentConfig(mp3_probability=0.1)
+    with pytest.raises(ConfigError, match="no sample rate of 10000"):
+        SpeechDataset(utterances, CharTokenizer(ALPHABET), features, augment)
+
+
 def test_cached_features_equal_computed_ones(utterances, tmp_path):
     cached = make_dataset(utterances, cache=FeatureCache(tmp_path / "cache", FEATURES))
     fresh = make_dataset(utterances)[0, 0].features

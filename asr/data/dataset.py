@@ -12,7 +12,14 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from asr.audio import AUDIO_SUFFIXES, load_audio
-from asr.augment import Distortion, WaveAugmentConfig, distort, draw_distortion, random_generator
+from asr.augment import (
+    MP3_RATES,
+    Distortion,
+    WaveAugmentConfig,
+    distort,
+    draw_distortion,
+    random_generator,
+)
 from asr.data.cache import FeatureCache
 from asr.data.manifest import Utterance
 from asr.data.sampler import Draw
@@ -78,6 +85,9 @@ class SpeechDataset(Dataset[Example]):
         seed: of the distortions.
         copies: distorted copies of each utterance, taken in turn epoch by epoch; 0 distorts
             anew in every epoch.
+
+    Raises:
+        ConfigError: no noise in its folder, or a sample rate that MP3 does not have.
     """
 
     def __init__(
@@ -97,6 +107,11 @@ class SpeechDataset(Dataset[Example]):
         self.cache = cache
         self.seed = seed
         self.copies = copies
+        if augment and augment.mp3_probability and features.sample_rate not in MP3_RATES:
+            raise ConfigError(
+                f"mp3_probability is set but MP3 has no sample rate of {features.sample_rate}; "
+                f"it has {', '.join(map(str, MP3_RATES))}"
+            )
         self.noises = noise_files(augment.noise_dir) if augment and augment.noise_dir else []
         stats = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in self.noises]
         self._settings = f"{augment}|{seed}|{stats}"  # all that a draw depends on
