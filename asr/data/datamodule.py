@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from asr.augment import WaveAugmentConfig
 from asr.data.cache import FeatureCache
-from asr.data.dataset import Batch, SpeechDataset, collate
+from asr.data.dataset import Batch, SpeechDataset, collate, padded_seconds
 from asr.data.manifest import Utterance, read_manifest
 from asr.data.sampler import DurationBatchSampler
 from asr.errors import ConfigError
@@ -176,7 +176,7 @@ class SpeechDataModule(lightning.LightningDataModule):
         trainer: Any = self.trainer
         slowest = min(dataset.augment.speeds) if dataset.augment else 1.0
         return DurationBatchSampler(
-            [u.duration / slowest for u in dataset.utterances],
+            [padded_seconds(u.duration / slowest, self.features) for u in dataset.utterances],
             self.batch_seconds,
             shuffle=shuffle,
             seed=self.seed,

@@ -1,5 +1,6 @@
 """Utterances to training examples, and examples to padded batches."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -67,6 +68,12 @@ def collate(examples: list[Example]) -> Batch:
         target_lengths=torch.tensor([len(e.targets) for e in examples]),
         indices=torch.tensor([e.utterance for e in examples]),
     )
+
+
+def padded_seconds(seconds: float, features: FeatureConfig) -> float:
+    """Return how long :func:`collate` makes an utterance that is the longest of its batch."""
+    frames = features.num_frames(math.ceil(seconds * features.sample_rate))
+    return math.ceil(frames / PAD_TO) * PAD_TO * features.frame_seconds
 
 
 class SpeechDataset(Dataset[Example]):
