@@ -251,6 +251,19 @@ def test_hotwords_count_whatever_the_weight_of_the_model(tmp_path: Path) -> None
         assert hypothesis.lm_score == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.xfail(
+    strict=True, reason="the scorer is not told whether a space came between a piece and a hotword"
+)
+def test_a_hotword_earns_nothing_as_the_end_of_another_word(tmp_path: Path) -> None:
+    model = word_model(tmp_path / "m.arpa", TEXT)
+    config = DecoderConfig("beam", 50, hotword_score=6.0)
+    said = log_probs_of("THE SCAT")
+    with_hotword = decode(BeamDecoder(ENGLISH, config, model, hotwords=["Cat"]), said)[0]
+    without = decode(BeamDecoder(ENGLISH, config, model), said)[0]
+    assert (with_hotword.text, without.text) == ("THE SCAT", "THE SCAT")
+    assert with_hotword.score == pytest.approx(without.score, abs=1e-3)
+
+
 def test_errors_are_one_clear_line(tmp_path: Path) -> None:
     model = word_model(tmp_path / "m.arpa", TEXT)
     config = DecoderConfig("beam")
