@@ -251,17 +251,30 @@ def test_hotwords_count_whatever_the_weight_of_the_model(tmp_path: Path) -> None
         assert hypothesis.lm_score == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the scorer is not told whether a space came between a piece and a hotword"
+@pytest.mark.parametrize(
+    ("text", "earned"),
+    [
+        ("THE CAT", 6.0),
+        ("CAT CAT", 12.0),
+        ("THE SCAT", 0.0),  # the end of a longer word, which is spelled in pieces
+        ("THE XQZ CAT", 6.0),
+        ("XQZ XCAT CAT THE CAT", 12.0),
+        ("THE MARILLA CAT", 6.0),  # behind a word of the lexicon that the model does not list
+    ],
 )
-def test_a_hotword_earns_nothing_as_the_end_of_another_word(tmp_path: Path) -> None:
+def test_a_hotword_earns_its_bonus_as_a_word_of_its_own(
+    tmp_path: Path, text: str, earned: float
+) -> None:
     model = word_model(tmp_path / "m.arpa", TEXT)
-    config = DecoderConfig("beam", 50, hotword_score=6.0)
-    said = log_probs_of("THE SCAT")
-    with_hotword = decode(BeamDecoder(ENGLISH, config, model, hotwords=["Cat"]), said)[0]
-    without = decode(BeamDecoder(ENGLISH, config, model), said)[0]
-    assert (with_hotword.text, without.text) == ("THE SCAT", "THE SCAT")
-    assert with_hotword.score == pytest.approx(without.score, abs=1e-3)
+    config = DecoderConfig("beam", 50, lm_weight=0.7, word_score=1.3, hotword_score=6.0)
+    said = log_probs_of(text)
+    words = ["THE", "CAT", "MARILLA"]
+    favouring = BeamDecoder(ENGLISH, config, model, words=words, hotwords=["Cat"])
+    found = decode(favouring, said)[0]
+    plain = decode(BeamDecoder(ENGLISH, config, model, words=words), said)[0]
+    assert found.text == plain.text == text
+    assert found.score - plain.score == pytest.approx(earned, abs=1e-3)
+    assert found.lm_score == pytest.approx(plain.lm_score, abs=1e-3)
 
 
 def test_errors_are_one_clear_line(tmp_path: Path) -> None:

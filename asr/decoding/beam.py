@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.decoding.config import DecoderConfig
-from asr.decoding.hotwords import HotwordModel
+from asr.decoding.hotwords import IMPOSSIBLE, HotwordModel
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.priors import scaled_priors
 from asr.errors import ConfigError, LanguageModelError
@@ -32,7 +32,6 @@ LN10 = math.log(10)  # n-gram models and KenLM speak of base-10 logarithms
 BEAM_THRESHOLD = 15.0  # natural log: what is so far behind the best prefix never returns
 TOKENS_PER_FRAME = 8  # the likeliest ones; more change next to nothing and cost time
 SMALLEST_WEIGHT = 1e-3  # of the language model: the bonus of hotwords is divided by it
-IMPOSSIBLE = -1e4
 
 
 class BeamDecoder:
@@ -101,9 +100,10 @@ class BeamDecoder:
         self._scorer = model.kenlm
         if hotwords:
             phrases = [check_hotword(phrase, tokenizer) for phrase in hotwords]
-            bonus = config.hotword_score / (LN10 * max(config.lm_weight, SMALLEST_WEIGHT))
-            self._scorer = HotwordModel(model, phrases, bonus)
-            lexicon |= self._scorer.lexicon
+            weight = LN10 * max(config.lm_weight, SMALLEST_WEIGHT)
+            bonus, word_score = config.hotword_score / weight, config.word_score / weight
+            self._scorer = HotwordModel(model, lexicon, phrases, bonus, word_score)
+            lexicon = self._scorer.lexicon
         self._unknown = model.ids[UNKNOWN]
         [self._space] = tokenizer.encode(" ")
         self._trie = _trie(tokenizer, lexicon, self._unknown)
@@ -189,7 +189,7 @@ class BeamDecoder:
     def _lm_score(self, result: DecodeResult) -> float:
         log10_prob = float(result.lmScore)
         if isinstance(self._scorer, HotwordModel):
-            log10_prob -= self._scorer.bonus_of(result.words)
+            log10_prob -= self._scorer.not_of_the_model(word for word in result.words if word >= 0)
         return log10_prob * LN10
 
     def _without_idle_spaces(
@@ -250,8 +250,8 @@ def _lexicon(
 def _trie(tokenizer: CharTokenizer, lexicon: dict[str, tuple[int, float]], unknown: int) -> Trie:
     [space] = tokenizer.encode(" ")
     trie = Trie(len(tokenizer) + 1, 0)
-    for word, (index, log10_prob) in lexicon.items():
-        trie.insert([*tokenizer.encode(word), space], index, log10_prob)
+    for word, (index, log10_prob) in lexicon.items():  # hotwords' gap is nothing but the space
+        trie.insert([*tokenizer.encode(word.strip()), space], index, log10_prob)
     # Words end in a space. Within a word flashlight may leave for an unknown one from any node,
     # so let there be a node for each letter, on the way to a token that never comes.
     for letter in set(range(len(tokenizer))) - {tokenizer.blank, space}:

@@ -1,56 +1,118 @@
 """An n-gram model that favours given words and phrases."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from flashlight.lib.text.decoder import LM, LMState
 
-from asr.lm.word_model import WordModel
+from asr.lm.word_model import UNKNOWN, WordModel
+
+IMPOSSIBLE = -1e4
 
 
 class HotwordModel(LM):
     """Scores like its n-gram model, and adds a bonus to each hotword.
 
     A hotword takes the place of the plain word in the lexicon, where there is one. A phrase is
-    scored word by word and earns the bonus once.
+    scored word by word and earns the bonus once. As the end of a longer word, which is spelled in
+    pieces, a hotword earns none. Flashlight does not tell its scorer of spaces between words, so
+    that one after a piece is a word of its own here, the gap, which costs nothing.
 
     Args:
         model: the n-gram model.
+        lexicon: id and base-10 log-probability of each plain word.
         phrases: hotwords, normalised; words are separated by single spaces.
         bonus: base-10 logarithm added for each hotword.
+        word_score: base-10 logarithm that the decoder adds for each word.
+
+    Attributes:
+        lexicon: as above, with the phrases, their bonus included, and the gap (a space).
     """
 
-    def __init__(self, model: WordModel, phrases: Sequence[str], bonus: float) -> None:
+    def __init__(
+        self,
+        model: WordModel,
+        lexicon: dict[str, tuple[int, float]],
+        phrases: Sequence[str],
+        bonus: float,
+        word_score: float,
+    ) -> None:
         LM.__init__(self)
         self._kenlm = model.kenlm
         self._bonus = bonus
-        self._first = len(model.words)  # ids from here on are hotwords
+        self._gap_score = -word_score
+        self._piece = model.ids[UNKNOWN]
         phrases = list(dict.fromkeys(phrases))
         self._phrases = [[model.ids.get(word, 0) for word in phrase.split()] for phrase in phrases]
+        # Ids beyond the model's: of words that it does not list, gaps and, from there on, hotwords.
+        self._unlisted = len(model.words)
+        self._gap = self._unlisted + 1
+        self._first = self._unlisted + 2
         scores = list(model.words.values())
-        #: Id and base-10 log-probability, bonus included, of each phrase; for the look-ahead.
-        self.lexicon = {
-            phrase: (self._first + i, sum(scores[word] for word in ids) + bonus)
-            for i, (phrase, ids) in enumerate(zip(phrases, self._phrases, strict=True))
-        }
+        self.lexicon = (
+            {
+                word: (self._unlisted if index == self._piece else index, log10_prob)
+                for word, (index, log10_prob) in lexicon.items()
+            }
+            | {
+                phrase: (self._first + i, sum(scores[word] for word in ids) + bonus)
+                for i, (phrase, ids) in enumerate(zip(phrases, self._phrases, strict=True))
+            }
+            | {" ": (self._gap, self._gap_score)}
+        )
+        self._states: dict[LMState, _State] = {}  # of this sentence
 
-    def bonus_of(self, indices: Iterable[int]) -> float:
-        """Return the base-10 logarithm that the hotwords among some words earned."""
-        return self._bonus * sum(index >= self._first for index in indices)
+    def not_of_the_model(self, indices: Iterable[int]) -> float:
+        """Return the base-10 logarithm that hotwords and gaps among some words brought."""
+        total, in_word = 0.0, False
+        for index in indices:
+            if index == self._gap:
+                total += self._gap_score
+            elif index >= self._first and not in_word:
+                total += self._bonus
+            in_word = index == self._piece
+        return total
 
     def start(self, start_with_nothing: bool) -> LMState:
         """Return the state at the beginning of a sentence."""
-        return self._kenlm.start(start_with_nothing)
+        state = LMState()
+        self._states = {state: _State(self._kenlm.start(start_with_nothing), False, 0.0)}
+        return state
 
     def score(self, state: LMState, index: int) -> tuple[LMState, float]:
-        """Return the next state and the base-10 score of a word or hotword."""
-        if index < self._first:
-            return self._kenlm.score(state, index)
-        total = self._bonus
-        for word in self._phrases[index - self._first]:
-            state, log10_prob = self._kenlm.score(state, word)
+        """Return the next state and the base-10 score of a word, hotword or gap."""
+        following = state.child(index)
+        if following not in self._states:  # else it was reached in another frame
+            self._states[following] = self._follow(self._states[state], index)
+        return following, self._states[following].score
+
+    def _follow(self, state: "_State", index: int) -> "_State":
+        if index == self._gap:
+            return _State(state.kenlm, False, self._gap_score if state.in_word else IMPOSSIBLE)
+        total, words = 0.0, [self._piece if index == self._unlisted else index]
+        if index >= self._first:
+            total = 0.0 if state.in_word else self._bonus
+            words = self._phrases[index - self._first]
+        known = state.kenlm
+        for word in words:
+            known, log10_prob = self._kenlm.score(known, word)
             total += log10_prob
-        return state, total
+        return _State(known, index == self._piece, total)
 
     def finish(self, state: LMState) -> tuple[LMState, float]:
         """Return the last state and the base-10 score of the sentence's end."""
-        return self._kenlm.finish(state)
+        return state, self._kenlm.finish(self._states[state].kenlm)[1]
+
+
+class _State(NamedTuple):
+    """What flashlight's state stands for.
+
+    Attributes:
+        kenlm: KenLM's state.
+        in_word: whether a piece has just ended, so that letters would go on with its word.
+        score: base-10 score of the last word, hotword or gap.
+    """
+
+    kenlm: LMState
+    in_word: bool
+    score: float
