@@ -381,7 +381,21 @@ class TrainingCLI(LightningCLI):
             parser.link_arguments("seed_everything", name, lambda seed: int(seed or 0))
 
     def before_instantiate_classes(self) -> None:
-        """Take features and encoder from the bundle to start from; its dropout may change."""
+        """Take features and encoder from the bundle to start from; its dropout may change.
+
+        Raises:
+            ConfigError: the last epochs would be trained but never validated, nor kept.
+        """
+        epochs, every = (
+            self.config.trainer.max_epochs,
+            self.config.trainer.check_val_every_n_epoch or 1,
+        )
+        if epochs is not None and epochs > 0 and epochs % every:
+            raise ConfigError(
+                f"--trainer.max_epochs {epochs} is no multiple of "
+                f"--trainer.check_val_every_n_epoch {every}, so that the last epochs would be "
+                f"lost; take {epochs - epochs % every + every}"
+            )
         if self.config.init_from:
             model = load_bundle(self.config.init_from).model
             self.config.data.features = Namespace(**asdict(model.features_config))

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -154,7 +155,7 @@ def test_a_finished_run_started_again_does_nothing(corpus, uninterrupted, tmp_pa
 
 
 def test_only_validated_epochs_can_be_the_best(corpus, tmp_path):
-    run(settings(corpus, tmp_path / "run", max_epochs=5, check_val_every_n_epoch=2), tmp_path)
+    run(settings(corpus, tmp_path / "run", max_epochs=4, check_val_every_n_epoch=2), tmp_path)
     [(first, first_wer), (second, second_wer)] = sorted(
         (int(path.stem.split("-")[1]), float(path.stem.split("wer")[1]))
         for path in (tmp_path / "run" / "checkpoints").glob("best-*.ckpt")
@@ -242,15 +243,21 @@ def test_a_run_folder_of_another_model_is_one_line(corpus, uninterrupted, tmp_pa
     assert "Traceback" not in done.stderr
 
 
-def test_the_native_kernel_wants_bfloat16(corpus, tmp_path):
-    config = settings(corpus, tmp_path / "run")
-    config["model"]["native_lstm"] = True
+@pytest.mark.parametrize(
+    ("trainer", "model", "line"),
+    [
+        ({}, {"native_lstm": True}, "native_lstm wants .* bf16-mixed"),
+        ({"max_epochs": 5, "check_val_every_n_epoch": 2}, {}, "max_epochs 5 is no multiple .* 6$"),
+    ],
+)
+def test_settings_that_cannot_work_are_one_line(corpus, tmp_path, trainer, model, line):
+    config = settings(corpus, tmp_path / "run", **trainer)
+    config["model"] |= model
     done = subprocess.run(
         command(config, tmp_path), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("train: error: native_lstm wants") and "bf16-mixed" in last
+    assert re.match(f"train: error: .*{line}", done.stderr.strip().splitlines()[-1])
 
 
 @needs_kernel

@@ -1,7 +1,7 @@
 """Train a recipe again and again with one change each, and gather what came of it in a table.
 
     python recipes/librispeech/ablation.py --config recipes/librispeech/conf/mini.yaml \
-        --lm lm.arpa.gz --output runs/ablation --trainer.max_epochs 10
+        --lm lm.arpa.gz --output runs/ablation --trainer.max_epochs 12
 
 The changes are those of ``conf/ablation.yaml``, or of another such file; ``--only`` picks some.
 Options that this script does not know go to every training. Run it again to go on where it
