@@ -386,10 +386,8 @@ class TrainingCLI(LightningCLI):
         Raises:
             ConfigError: the last epochs would be trained but never validated, nor kept.
         """
-        epochs, every = (
-            self.config.trainer.max_epochs,
-            self.config.trainer.check_val_every_n_epoch or 1,
-        )
+        trainer = self.config.trainer
+        epochs, every = trainer.max_epochs, trainer.check_val_every_n_epoch or 1
         if epochs is not None and epochs > 0 and epochs % every:
             raise ConfigError(
                 f"--trainer.max_epochs {epochs} is no multiple of "

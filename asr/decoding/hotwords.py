@@ -10,6 +10,20 @@ from asr.lm.word_model import UNKNOWN, WordModel
 IMPOSSIBLE = -1e4
 
 
+class _State(NamedTuple):
+    """What flashlight's state stands for.
+
+    Attributes:
+        kenlm: KenLM's state.
+        in_word: whether a piece has just ended, so that letters would go on with its word.
+        score: base-10 score of the last word, hotword or gap.
+    """
+
+    kenlm: LMState
+    in_word: bool
+    score: float
+
+
 class HotwordModel(LM):
     """Scores like its n-gram model, and adds a bonus to each hotword.
 
@@ -43,7 +57,9 @@ class HotwordModel(LM):
         self._gap_score = -word_score
         self._piece = model.ids[UNKNOWN]
         phrases = list(dict.fromkeys(phrases))
-        self._phrases = [[model.ids.get(word, 0) for word in phrase.split()] for phrase in phrases]
+        self._phrases = [
+            [model.ids.get(word, self._piece) for word in phrase.split()] for phrase in phrases
+        ]
         # Ids beyond the model's: of words that it does not list, gaps and, from there on, hotwords.
         self._unlisted = len(model.words)
         self._gap = self._unlisted + 1
@@ -86,14 +102,15 @@ class HotwordModel(LM):
             self._states[following] = self._follow(self._states[state], index)
         return following, self._states[following].score
 
-    def _follow(self, state: "_State", index: int) -> "_State":
+    def _follow(self, state: _State, index: int) -> _State:
+        known = state.kenlm
         if index == self._gap:
-            return _State(state.kenlm, False, self._gap_score if state.in_word else IMPOSSIBLE)
-        total, words = 0.0, [self._piece if index == self._unlisted else index]
+            return _State(known, False, self._gap_score if state.in_word else IMPOSSIBLE)
         if index >= self._first:
             total = 0.0 if state.in_word else self._bonus
             words = self._phrases[index - self._first]
-        known = state.kenlm
+        else:
+            total, words = 0.0, [self._piece if index == self._unlisted else index]
         for word in words:
             known, log10_prob = self._kenlm.score(known, word)
             total += log10_prob
@@ -102,17 +119,3 @@ class HotwordModel(LM):
     def finish(self, state: LMState) -> tuple[LMState, float]:
         """Return the last state and the base-10 score of the sentence's end."""
         return state, self._kenlm.finish(self._states[state].kenlm)[1]
-
-
-class _State(NamedTuple):
-    """What flashlight's state stands for.
-
-    Attributes:
-        kenlm: KenLM's state.
-        in_word: whether a piece has just ended, so that letters would go on with its word.
-        score: base-10 score of the last word, hotword or gap.
-    """
-
-    kenlm: LMState
-    in_word: bool
-    score: float
