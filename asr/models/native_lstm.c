@@ -15,6 +15,7 @@ INLINE __m512 load(const bf16 *p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
 INLINE void store(bf16 *p, __m512 x) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x)); }
+INLINE void add(float *p, __m512 x) { _mm512_storeu_ps(p, _mm512_add_ps(_mm512_loadu_ps(p), x)); }
 INLINE __m512 constant(float x) { return _mm512_set1_ps(x); }
 
 INLINE __m512 exponential(__m512 x) { /* 2^n e^r with |r| <= ln(2) / 2, relative error 1e-7 */
@@ -61,6 +62,7 @@ typedef struct { /* one step of a block of items */
   bf16 *gates[MOST_ROWS];           /* in and out */
   bf16 *hidden[MOST_ROWS];          /* forwards out: h; back in: its gradient */
   float *carry[MOST_ROWS];          /* gradient of the cells, from step to step */
+  float *bias;                      /* gradient of the biases, of all steps and items of the block */
 } Step;
 
 /* Weights packed as [hidden / 16][hidden / 2][gate][16][2]: all gates of 16 units at once. */
@@ -102,6 +104,8 @@ INLINE void step_back(int rows, int64_t size, const bf16 *weights, Step *s) {
         __m512 dO = _mm512_mul_ps(_mm512_mul_ps(dh, t), _mm512_mul_ps(o, _mm512_sub_ps(one, o)));
         _mm512_storeu_ps(s->carry[r] + v, _mm512_mul_ps(dc, f));
         store(gates, di), store(gates + size, df), store(gates + 2 * size, dg), store(gates + 3 * size, dO);
+        float *bias = s->bias + v;
+        add(bias, di), add(bias + size, df), add(bias + 2 * size, dg), add(bias + 3 * size, dO);
       }
   }
 }
@@ -147,9 +151,10 @@ void lstm_forward(int64_t threads, int64_t directions, int64_t batch, int64_t ti
   }
 }
 
-/* gates: activations in, gradients of what they were made from out. hidden: the gradient of h, in. */
+/* gates: activations in, gradients of what they were made from out. hidden: the gradient of h, in.
+ * biases (directions, batch, 4 x size): zeros in; out, each block's gradient in the row of its first item. */
 void lstm_backward(int64_t threads, int64_t directions, int64_t batch, int64_t time, int64_t size, const int64_t *order,
-                   const bf16 *weights, bf16 *gates, bf16 *hidden, float *cells) {
+                   const bf16 *weights, bf16 *gates, bf16 *hidden, float *cells, float *biases) {
   const int64_t blocks = (batch + MOST_ROWS - 1) / MOST_ROWS;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
   for (int64_t job = 0; job < directions * blocks; job++) {
@@ -159,6 +164,7 @@ void lstm_backward(int64_t threads, int64_t directions, int64_t batch, int64_t t
     float *no_cells = calloc(size, sizeof(float)), *carry = calloc(rows * size, sizeof(float));
     Step s;
     for (int r = 0; r < rows; r++) s.gates[r] = no_gates, s.carry[r] = carry + r * size;
+    s.bias = biases + (d * batch + first) * 4 * size;
     for (int64_t step = time - 1; step >= 0; step--) {
       for (int r = 0; r < rows; r++) {
         const int64_t item = (d * batch + first + r) * time, frame = order[item + step];

@@ -54,20 +54,27 @@ def _kernel() -> ctypes.CDLL:
 
 
 def _run(
-    function: Any, gates: Tensor, hidden: Tensor, cells: Tensor, weights: Tensor, order: Tensor
+    function: Any,
+    order: Tensor,
+    weights: Tensor,
+    gates: Tensor,
+    hidden: Tensor,
+    cells: Tensor,
+    *biases: Tensor,
 ) -> None:
     """Call the kernel.
 
     Args:
         function: ``lstm_forward`` or ``lstm_backward``.
+        order: (directions, batch, time) int64, the frame of each step.
+        weights: (directions, …) bfloat16, packed.
         gates: (batch, time, directions, 4 * size) bfloat16.
         hidden: (batch, time, directions, size) bfloat16, the states; back, their gradients.
         cells: (directions, batch, time, size) float32.
-        weights: (directions, …) bfloat16, packed.
-        order: (directions, batch, time) int64, the frame of each step.
+        biases: back only, (directions, batch, 4 * size) float32, zeros.
     """
     batch, time, directions, size = hidden.shape
-    tensors = (order, weights, gates, hidden, cells)
+    tensors = (order, weights, gates, hidden, cells, *biases)
     assert all(tensor.is_contiguous() for tensor in tensors)
     function(
         *map(ctypes.c_int64, (torch.get_num_threads(), directions, batch, time, size)),
@@ -93,7 +100,7 @@ class _Lstm(torch.autograd.Function):
         cells = x.new_empty(directions, batch, time, size, dtype=torch.float32)
         # (4, size / 16, 16, size / 2, 2) to (size / 16, size / 2, 4, 16, 2)
         packed = w_hh.view(directions, 4, size // 16, 16, size // 2, 2).permute(0, 2, 4, 1, 3, 5)
-        _run(kernel.lstm_forward, gates, hidden, cells, packed.contiguous(), order)
+        _run(kernel.lstm_forward, order, packed.contiguous(), gates, hidden, cells)
         ctx.save_for_backward(x, w_ih, w_hh, order, gates, hidden, cells)
         return hidden.flatten(2)
 
@@ -105,7 +112,8 @@ class _Lstm(torch.autograd.Function):
         d_hidden = gradients[0].to(torch.bfloat16).contiguous().view_as(hidden)
         # (2 size, 2, size / 64, 64) to (size / 64, 2 size, 64, 2)
         packed = w_hh.view(directions, 2 * size, 2, size // BLOCK, BLOCK).permute(0, 3, 1, 4, 2)
-        _run(_kernel().lstm_backward, gates, d_hidden, cells, packed.contiguous(), order)
+        d_bias = cells.new_zeros(directions, len(x), 4 * size)
+        _run(_kernel().lstm_backward, order, packed.contiguous(), gates, d_hidden, cells, d_bias)
         flat = gates.flatten(2).flatten(0, 1)
         d_x = (flat @ w_ih).view(x.shape).to(ctx.dtype)
         d_w_ih = (flat.T @ x.flatten(0, 1)).float()
@@ -115,15 +123,18 @@ class _Lstm(torch.autograd.Function):
                 for d in range(directions)
             ]
         )
-        return d_x, d_w_ih, d_w_hh, flat.sum(dim=0, dtype=torch.float32), None
+        return d_x, d_w_ih, d_w_hh, d_bias.sum(dim=1).flatten(), None
 
 
 def _before(hidden: Tensor, order: Tensor) -> Tensor:
     """Return, for each frame of (batch, time, size), h of the step before; flat."""
-    before = torch.zeros_like(hidden, memory_format=torch.contiguous_format)
-    shape = order[:, 1:, None].expand(-1, -1, hidden.shape[2])
-    before.scatter_(1, shape, hidden.gather(1, order[:, :-1, None].expand_as(shape)))
-    return before.flatten(0, 1)
+    batch, time, _ = hidden.shape
+    first, rows = order[:, :1], torch.empty_like(order)
+    # Of the first step the row is arbitrary, and zero in the end.
+    rows.scatter_(1, order, torch.cat([first, order[:, :-1]], dim=1))
+    starts = torch.arange(batch)[:, None] * time
+    before = hidden.flatten(0, 1).index_select(0, (rows + starts).flatten())
+    return before.index_fill_(0, (first + starts).flatten(), 0)
 
 
 def native_lstm(layer: RecurrentLayer, x: Tensor, index: Tensor) -> Tensor:
