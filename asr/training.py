@@ -36,6 +36,7 @@ from asr.data.dataset import Batch, SpeechDataset, feature_statistics
 from asr.decoding.greedy import GreedyDecoder
 from asr.errors import AsrError, ConfigError
 from asr.features import FeatureConfig, length_mask
+from asr.memory import keep_freed_memory
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
 from asr.models.native_lstm import use_native_lstm
@@ -436,6 +437,7 @@ def train(arguments: Sequence[str] | None = None, **defaults: Any) -> TrainingCL
     Raises:
         AsrError: settings, manifests or texts are not what they should be.
     """
+    keep_freed_memory()
     cli = TrainingCLI(
         CtcModule,
         SpeechDataModule,

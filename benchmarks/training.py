@@ -31,6 +31,7 @@ from asr.data.datamodule import SpeechDataModule
 from asr.data.dataset import Batch, SpeechDataset
 from asr.data.manifest import read_manifest, write_manifest
 from asr.features import FeatureConfig
+from asr.memory import keep_freed_memory
 from asr.models.encoder import EncoderConfig
 from asr.text import CharTokenizer
 from asr.training import CtcModule, Meter
@@ -170,7 +171,12 @@ def main() -> None:
     parser.add_argument("--batch-seconds", type=float, default=60.0)
     parser.add_argument("--steps", type=int, default=20, help="of one epoch, about")
     parser.add_argument("--repetitions", type=int, default=5, help="epochs measured")
+    parser.add_argument(
+        "--return-memory", action="store_true", help="let malloc return memory, as it does unasked"
+    )
     options = parser.parse_args()
+    if not options.return_memory:
+        keep_freed_memory()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {options.precision}")
