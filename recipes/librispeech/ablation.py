@@ -4,8 +4,9 @@
         --lm lm.arpa.gz --output runs/ablation --trainer.max_epochs 12
 
 The changes are those of ``conf/ablation.yaml``, or of another such file; ``--only`` picks some.
-Options that this script does not know go to every training. Run it again to go on where it
-stopped; the table so far is ``RESULTS.md`` in the output folder.
+Options that this script does not know go to every training; where a change names one of them, the
+change counts. Run it again to go on where it stopped; the table so far is ``RESULTS.md`` in the
+output folder.
 """
 
 import argparse
@@ -63,8 +64,8 @@ def main() -> int:
         for name in options.only or changes:
             run = folder(options.output, name)
             arguments = ["--config", str(options.config), "--run_dir", str(run)]
-            arguments += [f"--{key}={value}" for key, value in changes[name].items()]
-            train(run, [*arguments, *training_options])
+            change = [f"--{key}={value}" for key, value in changes[name].items()]
+            train(run, [*arguments, *training_options, *change])
             measure(run, manifest, "greedy", decoder="greedy")
             measure(run, manifest, "beam", decoder="beam", lm=options.lm, **weights)
             write_table(options.output, list(changes))
