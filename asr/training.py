@@ -62,10 +62,6 @@ class CtcModule(lightning.LightningModule):
             layer is made anew.
         native_lstm: compute LSTM layers by a C kernel that is compiled when training starts:
             faster, on CPUs with AVX512-BF16 alone; see :mod:`asr.models.native_lstm`.
-        consistency: weight of CR-CTC, the symmetric KL divergence of two masked views of each
-            utterance (Yao et al. 2024, "CR-CTC"); ramped in over 300 steps.
-        intermediate: weight of a second CTC loss in the middle of the encoder (Lee and Watanabe
-            2021, "Intermediate Loss Regularization for CTC-based Speech Recognition").
         seed: of dropout and masks.
     """
 
@@ -81,8 +77,6 @@ class CtcModule(lightning.LightningModule):
         clip_norm: float = 5.0,
         init_from: str | None = None,
         native_lstm: bool = False,
-        consistency: float = 0.0,
-        intermediate: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -94,8 +88,6 @@ class CtcModule(lightning.LightningModule):
         self.warmup = warmup
         self.clip_norm = clip_norm
         self.native_lstm = native_lstm
-        self.consistency = consistency
-        self.intermediate = intermediate
         self.seed = seed
         if init_from:
             self._take_weights(init_from)
@@ -167,27 +159,13 @@ class CtcModule(lightning.LightningModule):
         # repeats them.
         generator = random_generator(self.seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(generator.initial_seed())
-        if self.consistency:
-            batch = Batch(*(torch.cat([part, part]) for part in batch))
         features = self.model.normalisation(batch.features, batch.feature_lengths)
         features = spec_augment(features, batch.feature_lengths, self.spec_augment)
         log_probs, lengths = self.model(features, batch.feature_lengths)
         losses = self._losses(log_probs, lengths, batch)
         self._count_lost(losses, batch)
-        characters = batch.target_lengths.sum().clamp(min=1)
-        loss = losses.sum() / characters
+        loss = losses.sum() / batch.target_lengths.sum().clamp(min=1)
         self.log("train/loss", loss.detach(), prog_bar=True)
-        if self.intermediate:
-            middle = self.model.output(self.model.encoder.norm(self.model.encoder.middle).float())
-            middle_losses = self._losses(middle.float().log_softmax(dim=-1), lengths, batch)
-            middle_loss = middle_losses.sum() / characters
-            loss = (1 - self.intermediate) * loss + self.intermediate * middle_loss
-        if self.consistency:
-            one, other = log_probs.chunk(2)
-            divergence = _divergence(one, other.detach()) + _divergence(other, one.detach())
-            valid = length_mask(lengths[: len(one)], one.shape[1])
-            ramp = min(1.0, self.global_step / 300)
-            loss = loss + ramp * self.consistency * divergence[valid].sum() / characters
         return loss
 
     def _losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
@@ -306,11 +284,6 @@ class CtcModule(lightning.LightningModule):
             "features": asdict(self.model.features_config),
             "encoder": asdict(self.model.encoder_config),
         }
-
-
-def _divergence(log_probs: Tensor, target: Tensor) -> Tensor:
-    """Return KL(target || log_probs) of each frame of (batch, frames, vocab)."""
-    return (target.exp() * (target - log_probs)).sum(dim=2)
 
 
 def _count_errors(pairs: Sequence[tuple[str, str]]) -> Tensor:

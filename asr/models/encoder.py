@@ -23,7 +23,6 @@ class EncoderConfig:
         subsampling: input frames per output frame: 2, 3 or 4.
         conv_channels: channels of the two convolutions in front.
         dropout: rate between the layers, locked over time.
-        norm: in front of each recurrent layer: ``layer`` or ``batch``, without padding.
     """
 
     cell: Cell = "lstm"
@@ -33,7 +32,6 @@ class EncoderConfig:
     subsampling: Literal[2, 3, 4] = 4
     conv_channels: int = 32
     dropout: float = 0.2
-    norm: Literal["layer", "batch"] = "layer"
 
     def __post_init__(self) -> None:
         if min(self.hidden_size, self.num_layers, self.conv_channels) < 1:
@@ -99,9 +97,7 @@ class Encoder(nn.Module):
         self.subsampling = Subsampling(n_features, config)
         self.dropout = LockedDropout(config.dropout)
         self.blocks = nn.ModuleList(
-            RecurrentBlock(
-                config.cell, config.hidden_size, config.bidirectional, config.dropout, config.norm
-            )
+            RecurrentBlock(config.cell, config.hidden_size, config.bidirectional, config.dropout)
             for _ in range(config.num_layers)
         )
         self.norm = nn.LayerNorm(config.output_size)
@@ -119,9 +115,6 @@ class Encoder(nn.Module):
         x, lengths = self.subsampling(features, lengths)
         x = self.dropout(x)
         index = reversal_index(lengths, x.shape[1])
-        mask = length_mask(lengths, x.shape[1])
-        for number, block in enumerate(self.blocks, 1):
-            x = block(x, index, mask)
-            if number == len(self.blocks) // 2:
-                self.middle = x  # for the intermediate loss
+        for block in self.blocks:
+            x = block(x, index)
         return self.norm(x), lengths

@@ -106,36 +106,16 @@ class LockedDropout(nn.Module):
         return x * nn.functional.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), self.p)
 
 
-class MaskedBatchNorm(nn.BatchNorm1d):
-    """Batch norm of the valid frames of (batch, time, features) alone."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
-        """Return a tensor of the same shape, zero in the padding."""
-        y = torch.zeros_like(x)
-        y[mask] = super().forward(x[mask])
-        return y
-
-
-class MaskedLayerNorm(nn.LayerNorm):
-    """Layer norm, which needs no mask."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
-        """Return a tensor of the same shape."""
-        return super().forward(x)
-
-
 class RecurrentBlock(nn.Module):
     """A residual step of the stack: x + dropout(recurrent(norm(x)))."""
 
-    def __init__(
-        self, cell: Cell, hidden_size: int, bidirectional: bool, dropout: float, norm: str
-    ) -> None:
+    def __init__(self, cell: Cell, hidden_size: int, bidirectional: bool, dropout: float) -> None:
         super().__init__()
         size = hidden_size * (1 + bidirectional)
-        self.norm = MaskedBatchNorm(size) if norm == "batch" else MaskedLayerNorm(size)
+        self.norm = nn.LayerNorm(size)
         self.recurrent = RecurrentLayer(cell, size, hidden_size, bidirectional)
         self.dropout = LockedDropout(dropout)
 
-    def forward(self, x: Tensor, index: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
         """Map (batch, time, size) to the same shape."""
-        return x + self.dropout(self.recurrent(self.norm(x, mask), index))
+        return x + self.dropout(self.recurrent(self.norm(x), index))
