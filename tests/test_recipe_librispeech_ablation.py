@@ -81,6 +81,7 @@ def test_each_change_is_trained_once_and_has_its_row(corpus: Path) -> None:
         assert row[5].startswith(f"{100 * report['wer']:.2f} (")
         assert re.fullmatch(r"([0-9a-f]{7,}(-dirty)?|no git), 7", row[6])
     assert model.encoder_config.cell == "gru" and model.encoder_config.hidden_size == 12
+    assert re.search(r"^Measured on (1 thread of a CPU \(.+\)|NVIDIA.*);", table, re.MULTILINE)
 
     made = (corpus / "out" / "baseline" / "model.asr").stat().st_mtime_ns
     again = run(corpus, "--only", "baseline")

@@ -8,6 +8,7 @@ prints the table and writes it to ``runs/mini/RESULTS.md``, ready for RESULTS.md
 import argparse
 import json
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,18 @@ def hardware() -> str:
     """Return what the machine is, in words."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU"
+    threads = torch.get_num_threads()
+    return f"{threads} {'thread' if threads == 1 else 'threads'} of a CPU ({cpu()})"
+
+
+def cpu() -> str:
+    """Return the processor's name, as far as the system tells it."""
+    try:  # Linux; Python's own platform.processor() is silent there
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        text = ""
+    name = re.search(r"^model name\s*: (.+)", text, re.MULTILINE)
+    return name[1] if name else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":
