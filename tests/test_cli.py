@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -426,6 +427,19 @@ def test_compare_tells_the_difference(manifest: Path, model: Path) -> None:
     same = json.loads(run("compare", path, path, "--json").stdout)
     assert (same["difference"], same["p_value"]) == (0, 1)
     assert "p-value      1.0000" in run("compare", path, path).stdout
+
+
+def test_compare_takes_folders_and_names_them_by_what_differs(
+    manifest: Path, model: Path, tmp_path: Path
+) -> None:
+    first, second, page = tmp_path / "mix0.5", tmp_path / "mix0.65", tmp_path / "compare.html"
+    run("evaluate", manifest, "--model", model, "--output", first)
+    shutil.copytree(first, second)
+    result = run("compare", first, second, "-o", page)
+    assert result.exit_code == 0, result.stderr
+    assert "<title>mix0.5 and mix0.65" in page.read_text()
+    missing = run("compare", first, tmp_path)
+    assert missing.exit_code == 1 and "utterances.jsonl: cannot read" in missing.stderr
 
 
 def test_score_compares_two_texts(tmp_path: Path) -> None:

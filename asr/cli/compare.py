@@ -11,8 +11,8 @@ from asr.cli.options import Json
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="utterances.jsonl of the first system.")],
-    b: Annotated[Path, typer.Argument(help="utterances.jsonl of the second system.")],
+    a: Annotated[Path, typer.Argument(help="Folder or utterances.jsonl of the first system.")],
+    b: Annotated[Path, typer.Argument(help="Folder or utterances.jsonl of the second system.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Web page to write, with all utterances (.html)."),

@@ -91,8 +91,9 @@ def write_comparison_page(path: Path, comparison: "Comparison", a: "Results", b:
 
 
 def _distinct_names(a: Path, b: Path) -> tuple[str, str]:
-    """Return short names of two files: the last parts of their paths that differ."""
-    pairs = zip(reversed(a.with_suffix("").parts), reversed(b.with_suffix("").parts), strict=False)
+    """Return short names of two files or folders: the last parts of their paths that differ."""
+    whole = [path.with_suffix("") if path.suffix == ".jsonl" else path for path in (a, b)]
+    pairs = zip(*(reversed(path.parts) for path in whole), strict=False)
     return next((pair for pair in pairs if pair[0] != pair[1]), (str(a), str(b)))
 
 

@@ -26,12 +26,15 @@ def write_utterances(path: str | Path, utterances: Iterable[ScoredUtterance]) ->
 def read_utterances(path: str | Path) -> list[ScoredUtterance]:
     """Read what :func:`write_utterances` wrote and count the errors anew.
 
-    ``id``, ``reference`` and ``hypothesis`` are needed, the other keys are not.
+    A folder stands for its ``utterances.jsonl``. ``id``, ``reference`` and ``hypothesis`` are
+    needed, the other keys are not.
 
     Raises:
         ManifestError: the file is missing, empty or malformed, or an id comes twice.
     """
     path = Path(path)
+    if path.is_dir():
+        path /= "utterances.jsonl"
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
