@@ -251,6 +251,16 @@ def test_hotwords_count_whatever_the_weight_of_the_model(tmp_path: Path) -> None
         assert hypothesis.lm_score == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("text", ["THE RAT SAT ON THE MAT", "THE CAT SAT", "SHE SAW ANNE"])
+def test_the_beginning_of_a_hotword_leaves_room_for_other_words(tmp_path: Path, text: str) -> None:
+    model = word_model(tmp_path / "m.arpa", TEXT)
+    config = DecoderConfig("beam", 50, lm_weight=0.5, hotword_score=60.0)
+    hot = BeamDecoder(
+        ENGLISH, config, model, hotwords=["Raven", "Cathedral", "Satellite", "Annette"]
+    )
+    assert decode(hot, log_probs_of(text))[0].text == text
+
+
 @pytest.mark.parametrize(
     ("text", "earned"),
     [

@@ -101,8 +101,14 @@ class BeamDecoder:
         if hotwords:
             phrases = [check_hotword(phrase, tokenizer) for phrase in hotwords]
             weight = LN10 * max(config.lm_weight, SMALLEST_WEIGHT)
-            bonus, word_score = config.hotword_score / weight, config.word_score / weight
-            self._scorer = HotwordModel(model, lexicon, phrases, bonus, word_score)
+            self._scorer = HotwordModel(
+                model,
+                lexicon,
+                phrases,
+                bonus=config.hotword_score / weight,
+                hope=BEAM_THRESHOLD / weight,
+                word_score=config.word_score / weight,
+            )
             lexicon = self._scorer.lexicon
         self._unknown = model.ids[UNKNOWN]
         [self._space] = tokenizer.encode(" ")

@@ -37,10 +37,12 @@ class HotwordModel(LM):
         lexicon: id and base-10 log-probability of each plain word.
         phrases: hotwords, normalised; words are separated by single spaces.
         bonus: base-10 logarithm added for each hotword.
+        hope: most that the beginning of a hotword gets of its bonus beforehand. What may become
+            one is not lost, but does not push all else out of the beam either.
         word_score: base-10 logarithm that the decoder adds for each word.
 
     Attributes:
-        lexicon: as above, with the phrases, their bonus included, and the gap (a space).
+        lexicon: as above, with the phrases, their hope included, and the gap (a space).
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class HotwordModel(LM):
         lexicon: dict[str, tuple[int, float]],
         phrases: Sequence[str],
         bonus: float,
+        hope: float,
         word_score: float,
     ) -> None:
         LM.__init__(self)
@@ -71,7 +74,7 @@ class HotwordModel(LM):
                 for word, (index, log10_prob) in lexicon.items()
             }
             | {
-                phrase: (self._first + i, sum(scores[word] for word in ids) + bonus)
+                phrase: (self._first + i, sum(scores[word] for word in ids) + min(bonus, hope))
                 for i, (phrase, ids) in enumerate(zip(phrases, self._phrases, strict=True))
             }
             | {" ": (self._gap, self._gap_score)}
