@@ -6,7 +6,8 @@
   decoder;
 - ``weights.safetensors``: the weights, in half or single precision;
 - ``MODEL_CARD.md``: what the model was trained on, under which licences, and how well it does;
-- ``lm.arpa.gz``, if the model has a language model: its n-grams;
+- ``lm.klm`` or ``lm.arpa.gz``, if the model has a language model: its n-grams, in KenLM's binary
+  format or as text;
 - ``char_lm.safetensors``, if it has one: a character model, in half precision.
 
 Nothing in it is ever unpickled, so a bundle from a stranger cannot run code.
@@ -33,12 +34,13 @@ from asr.atomic import whole_file
 from asr.decoding.config import DecoderConfig
 from asr.errors import AsrError, BundleError
 from asr.features import FeatureConfig
+from asr.lm.kenlm_binary import MAGIC
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG, WEIGHTS, CARD = MEMBERS = ("bundle.json", "weights.safetensors", "MODEL_CARD.md")
-LANGUAGE_MODEL = "lm.arpa.gz"
+LANGUAGE_MODELS = BINARY_MODEL, ARPA_MODEL = ("lm.klm", "lm.arpa.gz")
 CHARACTER_MODEL = "char_lm.safetensors"
 SETTINGS = ("alphabet", "features", "encoder", "decoder")
 
@@ -54,7 +56,8 @@ class Bundle:
         decoder: settings of the decoder.
         card: model card, Markdown.
         path: the file it came from.
-        language_model: the n-grams, a compressed ARPA file; ``None`` if the model has none.
+        language_model: the n-grams, a compressed ARPA file or KenLM's binary file; ``None`` if the
+            model has none.
         character_model: the content of a character model's file; ``None`` if the model has none.
     """
 
@@ -72,7 +75,7 @@ class Bundle:
             yield None
             return
         with TemporaryDirectory(prefix="asr-") as folder:
-            path = Path(folder) / LANGUAGE_MODEL
+            path = Path(folder) / _language_model_name(self.language_model)
             path.write_bytes(self.language_model)
             yield path
 
@@ -106,7 +109,7 @@ def save_bundle(
         model: the acoustic model.
         decoder: settings of the decoder.
         card: model card, Markdown.
-        language_model: a compressed ARPA file.
+        language_model: a compressed ARPA file or KenLM's binary file.
         character_model: the content of a character model's file.
         half: round the weights to half precision, which halves the file.
 
@@ -127,7 +130,7 @@ def save_bundle(
         CARD: card.encode(),
     }
     if language_model is not None:
-        members[LANGUAGE_MODEL] = language_model
+        members[_language_model_name(language_model)] = language_model
     if character_model is not None:
         members[CHARACTER_MODEL] = character_model
     try:
@@ -157,9 +160,8 @@ def load_bundle(path: str | Path) -> Bundle:
         raise BundleError(f"{path}: {error}; make or fetch the model again") from error
     load_weights(model, tensors, path)
     decoder = _config(DecoderConfig, settings["decoder"], path)
-    return Bundle(
-        model, decoder, card, path, members.get(LANGUAGE_MODEL), members.get(CHARACTER_MODEL)
-    )
+    ngrams = next((members[name] for name in LANGUAGE_MODELS if name in members), None)
+    return Bundle(model, decoder, card, path, ngrams, members.get(CHARACTER_MODEL))
 
 
 def build_model(settings: Mapping[str, Any], path: Path) -> CtcModel:
@@ -209,6 +211,10 @@ def load_weights(model: CtcModel, tensors: Mapping[str, Tensor], path: Path) -> 
     model.load_state_dict(weights, assign=True)
 
 
+def _language_model_name(content: bytes) -> str:
+    return BINARY_MODEL if content.startswith(MAGIC) else ARPA_MODEL
+
+
 def _stored_weights(model: CtcModel, half: bool, path: str | Path) -> dict[str, Tensor]:
     weights = {}
     for name, tensor in model.state_dict().items():
@@ -229,7 +235,7 @@ def _check_finite(name: str, tensor: Tensor, path: str | Path) -> None:
 def _read_members(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
-            extra = {LANGUAGE_MODEL, CHARACTER_MODEL} & set(archive.namelist())
+            extra = {*LANGUAGE_MODELS, CHARACTER_MODEL} & set(archive.namelist())
             return {name: archive.read(name) for name in (*MEMBERS, *extra)}
     except FileNotFoundError as error:
         raise BundleError(f"{path}: no such model; give the path of an .asr file") from error

@@ -185,7 +185,8 @@ class Transcriber:
         Args:
             model: path of the bundle; the packaged one if ``None``.
             device: ``cpu``, ``cuda``, ``cuda:1`` …; a GPU if there is one, if ``None``.
-            language_model: ARPA file to decode with; that of the bundle if ``None``.
+            language_model: ARPA file or KenLM's binary file to decode with; that of the bundle if
+                ``None``.
             character_model: file of a character model that rescores what the beam finds, or
                 searches in fusion; that of the bundle if ``None``.
             lexicon: file of the words to use, one a line; all of the language model if ``None``.

@@ -19,6 +19,7 @@ from asr.checkpoint import best_checkpoint, load_checkpoint
 from asr.decoding.config import DecoderConfig
 from asr.errors import BundleError
 from asr.features import FeatureConfig
+from asr.lm.kenlm_binary import MAGIC
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
 
@@ -106,6 +107,12 @@ def test_language_and_character_model_travel_along(path: Path, model: CtcModel) 
     save_bundle(path, model, DecoderConfig(), "", language_model=b"n-grams", character_model=b"x")
     bundle = load_bundle(path)
     assert (bundle.language_model, bundle.character_model) == (b"n-grams", b"x")
+    assert zipfile.ZipFile(path).namelist()[3:] == ["lm.arpa.gz", "char_lm.safetensors"]
+    binary = MAGIC + b"n-grams"
+    save_bundle(path, model, DecoderConfig(), "", language_model=binary)
+    assert zipfile.ZipFile(path).namelist()[3:] == ["lm.klm"]
+    with load_bundle(path).language_model_file() as file:
+        assert file is not None and file.read_bytes() == binary
     save_bundle(path, model, DecoderConfig(), "", character_model=b"x")
     bundle = load_bundle(path)
     assert (bundle.language_model, bundle.character_model) == (None, b"x")
@@ -120,14 +127,14 @@ def test_older_bundles_lack_newer_settings(path: Path) -> None:
     encoder = {key: value for key, value in asdict(ENCODER).items() if key != "dropout"}
     change_config(path, encoder=encoder)
     assert load_bundle(path).model.encoder_config == ENCODER
-    change_config(path, decoder={"method": "beam", "beam_width": 7})
+    change_config(path, format_version=1, decoder={"method": "beam", "beam_width": 7})
     assert load_bundle(path).decoder == DecoderConfig("beam", beam_width=7)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "has format 2, this version reads up to 1; upgrade asr"),
+        ({"format_version": 3}, "has format 3, this version reads up to 2; upgrade asr"),
         ({"format_version": "1"}, "has format '1'"),
         ({"beam": 1}, "unknown key 'beam'"),
         ({"alphabet": 3}, "alphabet is not a text"),

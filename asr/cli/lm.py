@@ -49,7 +49,13 @@ class BuildCommand(TyperCommand):
 def build(
     texts: Texts,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="ARPA file; compressed if it ends in .gz.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="ARPA file, compressed if it ends in .gz, or, if it ends in .klm, KenLM's binary"
+            " file, which loads at once.",
+        ),
     ],
     order: Annotated[int, typer.Option(help="Longest n-grams, 1 to 6.")] = 3,
     prune: Annotated[
@@ -75,6 +81,7 @@ def build(
     """
     from asr.atomic import check_writable
     from asr.lm.arpa import write_arpa
+    from asr.lm.kenlm_binary import check_order, write_binary
     from asr.lm.ngram import encode_text, estimate, pruning_thresholds
 
     try:
@@ -82,6 +89,9 @@ def build(
     except ValueError:
         raise typer.BadParameter(f"--prune takes whole numbers, not {prune!r}") from None
     pruning_thresholds(order, thresholds)  # better refused now than after the work
+    binary = output.suffix == ".klm"
+    if binary:
+        check_order(order)
     check_writable(output)
     vocabulary = None if vocab is None else _vocabulary(vocab)
     with step_progress("reading", _bytes(texts)) as on_progress:
@@ -92,12 +102,12 @@ def build(
     _tell_model(model)
     ngrams = sum(len(order.word) for order in model.orders)
     with step_progress("writing", ngrams) as on_progress:
-        write_arpa(output, model, on_progress)
+        (write_binary if binary else write_arpa)(output, model, on_progress)
 
 
 @app.command()
 def perplexity(
-    model: Annotated[Path, typer.Argument(help="ARPA file, plain or .gz.")],
+    model: Annotated[Path, typer.Argument(help="ARPA file, plain or .gz, or KenLM's binary.")],
     texts: Texts,
     one_per_line: OnePerLine = False,
     as_json: Json = False,

@@ -33,7 +33,10 @@ Method = Annotated[
 ]
 LanguageModel = Annotated[
     Path | None,
-    typer.Option("--lm", help="ARPA file, plain or .gz; the model's own if not given."),
+    typer.Option(
+        "--lm",
+        help="ARPA file, plain or .gz, or KenLM's binary; the model's own if not given.",
+    ),
 ]
 Lexicon = Annotated[
     Path | None,

@@ -34,7 +34,10 @@ def tune(
     ],
     model: Model = None,
     lm: Annotated[
-        Path | None, typer.Option(help="ARPA file, plain or .gz; the model's own if not given.")
+        Path | None,
+        typer.Option(
+            help="ARPA file, plain or .gz, or KenLM's binary; the model's own if not given."
+        ),
     ] = None,
     char_lm: Annotated[
         Path | None,
@@ -79,7 +82,7 @@ def tune(
     utterances = read_manifest(manifest)
     bundle = load_bundle(model or packaged_model())
     tokenizer = bundle.model.tokenizer
-    content = _compressed(lm) if lm else bundle.language_model
+    content = _packed(lm) if lm else bundle.language_model
     if content is None:
         raise LanguageModelError(f"{bundle.path}: holds no language model; give one with --lm")
     characters = _content(char_lm) if char_lm else bundle.character_model
@@ -175,12 +178,15 @@ def _tune_rescoring(
     return chosen
 
 
-def _compressed(path: Path) -> bytes:
-    """Return the file's content, compressed."""
+def _packed(path: Path) -> bytes:
+    """Return the file's content, compressed unless it is binary."""
     import gzip
 
+    from asr.lm.kenlm_binary import is_binary
+
     content = _content(path)
-    return content if path.suffix == ".gz" else gzip.compress(content, 6, mtime=0)
+    packed = path.suffix == ".gz" or is_binary(path)
+    return content if packed else gzip.compress(content, 6, mtime=0)
 
 
 def _content(path: Path) -> bytes:

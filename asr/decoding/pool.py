@@ -31,7 +31,7 @@ class DecoderPool:
 
     Args:
         alphabet: of the acoustic model.
-        language_model: ARPA file.
+        language_model: ARPA file or KenLM's binary file.
         words: the lexicon; all words of the model if ``None``.
         jobs: processes; one per processor if ``None``.
 

@@ -1,11 +1,12 @@
 """How well an n-gram model foresees a text."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import TextError
 from asr.lm.arpa import ArpaHead, read_arpa_head
+from asr.lm.kenlm_binary import is_binary
 from asr.lm.word_model import WordModel, check_alphabet
 from asr.text import ENGLISH
 
@@ -44,21 +45,19 @@ def measure_perplexity(model: str | Path, sentences: Iterable[Sequence[str]]) ->
     """Score a text with an n-gram model.
 
     Args:
-        model: ARPA file, compressed if its name ends in .gz.
+        model: ARPA file, compressed if its name ends in .gz, or KenLM's binary file.
         sentences: lists of normalised words.
 
     Raises:
         LanguageModelError: the model cannot be read, or its words are not in our alphabet.
         TextError: there is no sentence.
     """
-    head = read_arpa_head(model)
-    check_alphabet(model, head.words, ENGLISH)
-    score = _word_scorer(head) if len(head.counts) == 1 else WordModel(model).score
+    score, known = _scorer(model)
     total = total_known = 0.0
     lines = words = unknown = 0
     for sentence in sentences:
         scores = score(sentence)
-        missing = [x for x, word in zip(scores, sentence, strict=False) if word not in head.words]
+        missing = [x for x, word in zip(scores, sentence, strict=False) if word not in known]
         total += sum(scores)
         total_known += sum(scores) - sum(missing)
         lines += 1
@@ -70,6 +69,17 @@ def measure_perplexity(model: str | Path, sentences: Iterable[Sequence[str]]) ->
 
 
 Scorer = Callable[[Sequence[str]], list[float]]  # words -> log10 of each and of the end
+
+
+def _scorer(model: str | Path) -> tuple[Scorer, Collection[str]]:
+    """Return what scores sentences, and the words that it knows."""
+    if not is_binary(model):
+        head = read_arpa_head(model)
+        if len(head.counts) == 1:
+            check_alphabet(model, head.words, ENGLISH)
+            return _word_scorer(head), head.words
+    words = WordModel(model)
+    return words.score, words.words
 
 
 def _word_scorer(head: ArpaHead) -> Scorer:

@@ -1,4 +1,4 @@
-"""A word n-gram model from an ARPA file, ready for queries through flashlight's KenLM."""
+"""A word n-gram model from a file, ready for queries through flashlight's KenLM."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ from flashlight.lib.text.dictionary import Dictionary
 
 from asr.errors import LanguageModelError
 from asr.lm.arpa import read_arpa_head
+from asr.lm.kenlm_binary import is_binary, read_vocabulary
 from asr.text import ENGLISH
 
 UNKNOWN = "<unk>"
@@ -21,7 +22,7 @@ class WordModel:
     """An n-gram model over words.
 
     Args:
-        path: ARPA file of order 2 to 6, compressed if its name ends in .gz.
+        path: ARPA file of order 2 to 6, compressed if its name ends in .gz, or KenLM's binary file.
         alphabet: characters of the recogniser, of which most words must consist.
 
     Attributes:
@@ -31,28 +32,30 @@ class WordModel:
         kenlm: the model itself; its scores are base-10 logarithms.
 
     Raises:
-        LanguageModelError: the file cannot be read, is no ARPA file of these orders, or its
+        LanguageModelError: the file cannot be read, is no such file or of another order, or its
             words cannot be written in the alphabet.
     """
 
     def __init__(self, path: str | Path, alphabet: str = ENGLISH) -> None:
-        head = read_arpa_head(path)
-        check_alphabet(path, head.words, alphabet)
-        if len(head.counts) == 1:
-            raise LanguageModelError(f"{path}: holds single words only; give a model of order 2-6")
-        unknown = head.words.get(UNKNOWN, -100.0)  # as KenLM has it
-        self.words = {UNKNOWN: unknown} | {
-            word: log10 for word, log10 in head.words.items() if word not in _MARKS
-        }
+        if is_binary(path):
+            words = [UNKNOWN, *(word for word in read_vocabulary(path) if word not in _MARKS)]
+            self.kenlm = _load(path, words)
+            nothing = self.kenlm.start(True)  # no word, not even the begin of a sentence
+            self.words = {word: self.kenlm.score(nothing, i)[1] for i, word in enumerate(words)}
+            check_alphabet(path, self.words, alphabet)
+        else:
+            head = read_arpa_head(path)
+            check_alphabet(path, head.words, alphabet)
+            if len(head.counts) == 1:
+                raise LanguageModelError(
+                    f"{path}: holds single words only; give a model of order 2-6"
+                )
+            unknown = head.words.get(UNKNOWN, -100.0)  # as KenLM has it
+            self.words = {UNKNOWN: unknown} | {
+                word: log10 for word, log10 in head.words.items() if word not in _MARKS
+            }
+            self.kenlm = _load(path, list(self.words))
         self.ids = {word: i for i, word in enumerate(self.words)}
-        try:
-            with _quiet_stderr():
-                self.kenlm = KenLM(str(path), Dictionary(list(self.words)))
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise LanguageModelError(
-                f"{path}: KenLM cannot read this model: {reason}; build or fetch it anew"
-            ) from error
 
     def score(self, sentence: Sequence[str]) -> list[float]:
         """Return the base-10 log-probability of each word, and then of the sentence's end."""
@@ -89,6 +92,17 @@ def check_alphabet(path: str | Path, words: dict[str, float], alphabet: str) -> 
             f"{path}: most of its words are not in the alphabet {alphabet!r}{example}; build it "
             "from text in these characters"
         )
+
+
+def _load(path: str | Path, words: list[str]) -> KenLM:
+    try:
+        with _quiet_stderr():
+            return KenLM(str(path), Dictionary(words))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise LanguageModelError(
+            f"{path}: KenLM cannot read this model: {reason}; build or fetch it anew"
+        ) from error
 
 
 @contextmanager
