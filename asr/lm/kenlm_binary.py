@@ -40,9 +40,8 @@ def write_binary(
 
     The logarithms of probabilities and back-offs become the nearest of some 250 in equal steps
     from the least to the greatest of their order; those of single words stay as they are.
-    (``build_binary`` chooses values that are as frequent; the rare ones, such as of words that
-    are nearly certain, are then off by up to a factor of two.) The same model gives the same
-    bytes.
+    (The steps of ``build_binary`` hold as many n-grams each, and are wide where these are rare:
+    probabilities near one can be off by a factor of two.) The same model gives the same bytes.
 
     Args:
         path: where to, by convention ``NAME.klm``.
