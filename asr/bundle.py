@@ -74,7 +74,8 @@ class Bundle:
         if self.language_model is None:
             yield None
             return
-        with TemporaryDirectory(prefix="asr-") as folder:
+        # KenLM keeps a binary file open, and Windows deletes no open file.
+        with TemporaryDirectory(prefix="asr-", ignore_cleanup_errors=True) as folder:
             path = Path(folder) / _language_model_name(self.language_model)
             path.write_bytes(self.language_model)
             yield path

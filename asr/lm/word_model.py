@@ -32,8 +32,8 @@ class WordModel:
         kenlm: the model itself; its scores are base-10 logarithms.
 
     Raises:
-        LanguageModelError: the file cannot be read, is no such file or of another order, or its
-            words cannot be written in the alphabet.
+        LanguageModelError: the file cannot be read, is no model of order 2 to 6, or its words
+            cannot be written in the alphabet.
     """
 
     def __init__(self, path: str | Path, alphabet: str = ENGLISH) -> None:
