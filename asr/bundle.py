@@ -1,13 +1,13 @@
 """The model bundle: a trained model as one self-describing file.
 
-``NAME.asr`` is an uncompressed zip archive whose members each have a checksum:
+``NAME.asr`` is a zip archive whose members each have a checksum:
 
 - ``bundle.json``: ``format_version``, ``alphabet`` and the settings of front end, encoder and
   decoder;
 - ``weights.safetensors``: the weights, in half or single precision;
 - ``MODEL_CARD.md``: what the model was trained on, under which licences, and how well it does;
 - ``lm.klm`` or ``lm.arpa.gz``, if the model has a language model: its n-grams, in KenLM's binary
-  format or as text;
+  format, which the archive deflates by a fifth, or as text;
 - ``char_lm.safetensors``, if it has one: a character model, in half precision.
 
 Nothing in it is ever unpickled, so a bundle from a stranger cannot run code.
@@ -137,7 +137,8 @@ def save_bundle(
     try:
         with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
             for name, content in members.items():
-                archive.writestr(zipfile.ZipInfo(name), content)  # without the time of day
+                packing = zipfile.ZIP_DEFLATED if name == BINARY_MODEL else zipfile.ZIP_STORED
+                archive.writestr(zipfile.ZipInfo(name), content, packing)  # without time of day
     except OSError as error:
         raise BundleError(f"{path}: cannot write this model: {error}") from error
 

@@ -117,7 +117,7 @@ def test_tune_stores_the_character_model_that_transcribe_uses(folder: Path, tmp_
     )
     save_as(start, bundle)
     char = folder / "char.safetensors"
-    tuning = ("lm", "tune", MANIFEST, "--keep", "--jobs", 1, "-o", tuned)
+    tuning = ("lm", "tune", MANIFEST, "--keep", "--n-best", 7, "--jobs", 1, "-o", tuned)
     result = run(*tuning, "-m", start, "--char-lm", char)
     assert result.exit_code == 0, result.stderr
     assert "chosen: char_lm_weight" in result.stdout and "beam_width" not in result.stdout
@@ -126,6 +126,7 @@ def test_tune_stores_the_character_model_that_transcribe_uses(folder: Path, tmp_
     assert found.language_model == bundle.language_model
     assert found.decoder.char_lm_weight > 0
     weights = {name: getattr(found.decoder, name) for name in ("char_lm_weight", "char_score")}
+    weights["n_best"] = 7
     assert found.decoder == replace(bundle.decoder, **weights)
     by_hand = Transcriber.load(start, character_model=char, **weights)
     assert Transcriber.load(tuned).transcribe(CLIP) == by_hand.transcribe(CLIP)

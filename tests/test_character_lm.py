@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -44,11 +45,16 @@ from asr.lm.character_training import (
     train_character_model,
     truncated_losses,
 )
+from asr.lm.pieces import learn_pieces
 from asr.text import ENGLISH, CharTokenizer
 
 ROOT = Path(__file__).parents[1]
 CELLS: tuple[Cell, ...] = ("lstm", "gru", "rnn_tanh")
 english_texts = st.lists(st.text(ENGLISH, max_size=12), min_size=1, max_size=6)
+
+
+PIECES = ("AB", " A", " AB", "BA")
+PIECED = {"pieces": PIECES, "embedding_size": 4}
 
 
 def make_model(cell: Cell = "lstm", hidden_size: int = 8, **settings: object) -> CharacterModel:
@@ -57,6 +63,7 @@ def make_model(cell: Cell = "lstm", hidden_size: int = 8, **settings: object) ->
 
 
 MODELS = {cell: make_model(cell, num_layers=2) for cell in CELLS}
+MODELS["pieces"] = make_model(num_layers=2, **PIECED)
 
 
 # The model
@@ -94,16 +101,27 @@ def test_steps_follow_the_formulae(cell: Cell) -> None:
         torch.testing.assert_close(state, expected_state)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+def test_with_embeddings_rows_of_the_output_are_read() -> None:
+    model = make_model(**PIECED)
+    assert model.step(3, model.initial_state())[0].shape == (1 + 28 + 4,)
+    with torch.no_grad():
+        embedding = model.output.weight[7] * 2  # the square root of 4
+        expected, _ = model.rnn(embedding[None, None])
+        logits = model.output.weight @ model.projection(expected[0, 0]) + model.output.bias
+    log_probs, _ = model.step(7, model.initial_state())
+    torch.testing.assert_close(log_probs, logits.log_softmax(dim=0))
+
+
+@pytest.mark.parametrize("name", MODELS)
 @settings(max_examples=20, deadline=None)
-@given(texts=english_texts)
-def test_scores_are_sums_of_steps_whatever_stands_beside(cell: Cell, texts: list[str]) -> None:
-    model = MODELS[cell]
+@given(texts=st.one_of(english_texts, st.lists(st.text("AB ", max_size=6), min_size=1)))
+def test_scores_are_sums_of_steps_whatever_stands_beside(name: str, texts: list[str]) -> None:
+    model = MODELS[name]
     expected = []
     for text in texts:
         total = 0.0
         state = model.initial_state()
-        tokens = [BOUNDARY, *CharTokenizer().encode(text), BOUNDARY]
+        tokens = [BOUNDARY, *model.tokenizer.encode(text), BOUNDARY]
         for character, following in itertools.pairwise(tokens):
             log_probs, state = model.step(character, state)
             total += float(log_probs[following])
@@ -112,7 +130,7 @@ def test_scores_are_sums_of_steps_whatever_stands_beside(cell: Cell, texts: list
 
 
 def test_many_texts_are_scored_in_their_order() -> None:
-    texts = ["A" * (i * 37 % 50) for i in range(300)]
+    texts = ["A" * (i * 37 % 50) + "B" * (i % 30) for i in range(600)]
     model = MODELS["gru"]
     alone = {text: float(model.score([text])) for text in set(texts)}
     assert model.score(texts).tolist() == pytest.approx([alone[t] for t in texts], rel=1e-5)
@@ -186,9 +204,11 @@ def test_what_it_cannot_read_or_do_is_told() -> None:
 # The file
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_file_gives_the_model_back(tmp_path: Path, cell: Cell) -> None:
-    model = make_model(cell, num_layers=2, alphabet="ABC ")
+@pytest.mark.parametrize(
+    ("cell", "more"), [("lstm", {}), ("gru", {}), ("rnn_tanh", {}), ("lstm", PIECED)]
+)
+def test_a_file_gives_the_model_back(tmp_path: Path, cell: Cell, more: dict[str, Any]) -> None:
+    model = make_model(cell, num_layers=2, alphabet="ABC ", **more)
     first, second = tmp_path / "new" / "1.safetensors", tmp_path / "2.safetensors"
     save_character_model(first, model)
     loaded = load_character_model(first)
@@ -225,7 +245,7 @@ def test_bad_files_are_told(tmp_path: Path) -> None:
     refused("no such file")
     safetensors.torch.save_file(weights, path)
     refused("not a character model")
-    for version in (2, 0, "1", None):
+    for version in (3, 0, "1", True, None):
         write_file(path, weights, format_version=version)
         refused(f"has format {version!r}")
     for wrong in (
@@ -235,11 +255,20 @@ def test_bad_files_are_told(tmp_path: Path) -> None:
         {"num_layers": 10**12},
         {"alphabet": "AA"},
         {"alphabet": 5},
+        {"pieces": ["A"]},
+        {"pieces": 5},
+        {"embedding_size": -1},
         {"layers": 2},
     ):
         write_file(path, weights, **wrong)
         refused("its settings are damaged")
-    for wrong in ({"cell": "lstm"}, {"hidden_size": 10_000}, {"num_layers": 2}, {"alphabet": "A"}):
+    for wrong in (
+        {"cell": "lstm"},
+        {"hidden_size": 10_000},
+        {"num_layers": 2},
+        {"alphabet": "A"},
+        PIECED,
+    ):
         write_file(path, weights, **wrong)
         refused("its weights are not those of its settings")
     write_file(path, {name: x for name, x in weights.items() if name != "output.bias"})
@@ -450,6 +479,35 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(
     assert "going on from" in told and "bits per character held out" in told
     assert train(files, tmp_path / "2") == uninterrupted  # nothing is left to do
     assert "while training" not in capsys.readouterr().err
+
+
+def test_pieces_are_learnt_from_the_text(
+    tmp_path: Path, files: tuple[list[Path], list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = CharacterModelConfig("lstm", 8, embedding_size=4)
+    texts = " ".join(["HELLO THERE HELLO YOU"] * 20 + ["THE END"])
+    pieces = tuple(learn_pieces(Counter(texts.split()), 5))
+
+    def run(**more: int) -> bytes:
+        config = TrainingConfig(**vars(SHORT) | {"pieces": 5} | more)
+        train_character_model(*files, tmp_path / "run", model, config, torch.device("cpu"))
+        return (tmp_path / "run" / "model.safetensors").read_bytes()
+
+    first = run()
+    assert load_character_model(tmp_path / "run" / "model.safetensors").config.pieces == pieces
+    assert run() == first  # goes on from its end
+    with pytest.raises(ConfigError, match="with pieces 5, not 6"):
+        run(pieces=6)
+    with pytest.raises(ConfigError, match="pieces -1 is out of range"):
+        run(pieces=-1)
+
+
+def test_the_loss_is_that_of_a_character_with_pieces_as_well() -> None:
+    model = make_model(**PIECED)
+    texts = ["AB AB", "BA CAB", ""]
+    config = TrainingConfig(lr=0.0, chunk_length=99)
+    bits = CharacterTrainer(model, config).train_batch(texts) / math.log(2)
+    assert bits == pytest.approx(bits_per_character(model, texts), rel=1e-5)
 
 
 def test_the_best_model_is_kept(

@@ -47,6 +47,12 @@ def tune(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the beam's settings; find the character model's.")
     ] = False,
+    n_best: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Texts of the beam to rescore; as stored with the model if not given."
+        ),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Picture of the word error rates, PNG or SVG.")
     ] = None,
@@ -112,6 +118,7 @@ def tune(
                     title = f"{len(rows)} utterances of {manifest.name}"
                     save(draw_wer_surface(trials, chosen, title), plot)
             if rescorer:
+                chosen = replace(chosen, n_best=n_best or chosen.n_best)
                 n_best_lists = _decode(pool, rows, chosen, chosen.n_best)
                 chosen = _tune_rescoring(n_best_lists, rescorer, references, chosen)
     save_bundle(

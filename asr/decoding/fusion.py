@@ -63,7 +63,7 @@ class FusionDecoder:
         n_best: most hypotheses per utterance.
 
     Raises:
-        ConfigError: the alphabets differ.
+        ConfigError: the alphabets differ, or the model reads pieces of words.
     """
 
     def __init__(
@@ -77,6 +77,11 @@ class FusionDecoder:
         n_best: int = 1,
     ) -> None:
         check_same_alphabet(tokenizer, model)
+        if model.config.pieces:
+            raise ConfigError(
+                "fusion goes character by character, and this character model reads pieces of "
+                "words; use it with the beam and an n-gram model"
+            )
         self.tokenizer = tokenizer
         self.model = model
         self.beam_width = beam_width

@@ -1,12 +1,13 @@
 """The recurrent character language model: what character is likely to come next.
 
 One recurrent network reads a text character by character; its state stands for all that came
-before, so nothing is cut off after n - 1 characters as in an n-gram. Token ids are those of
-:class:`~asr.text.CharTokenizer`; id 0, the blank of CTC, which no text contains, marks both the
-begin and the end of a text here.
+before, so nothing is cut off after n - 1 characters as in an n-gram. It may read frequent pieces
+of words as one symbol each (:mod:`asr.lm.pieces`). Token ids are those of the tokenizer; id 0,
+the blank of CTC, which no text contains, marks both the begin and the end of a text here.
 
-Reference: Mikolov et al. 2010, "Recurrent neural network based language model"; over characters:
-Sutskever et al. 2011, "Generating Text with Recurrent Neural Networks".
+References: Mikolov et al. 2010, "Recurrent neural network based language model"; over characters:
+Sutskever et al. 2011, "Generating Text with Recurrent Neural Networks"; the same embeddings in
+and out: Press and Wolf 2017, "Using the Output Embedding to Improve Language Models".
 """
 
 import json
@@ -23,16 +24,17 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.atomic import whole_file
 from asr.errors import ConfigError, LanguageModelError, reason_of
+from asr.lm.pieces import PieceTokenizer
 from asr.text import ENGLISH, CharTokenizer
 
 Cell = Literal["lstm", "gru", "rnn_tanh"]
 
 BOUNDARY = CharTokenizer.blank  # begin and end of a text
 PADDING = -1
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 knows neither pieces nor embeddings
 METADATA = "asr_character_model"
 LARGEST = 10_000  # number of units or layers, so that a damaged file cannot ask for any
-SCORE_BATCH = 128  # texts that are scored at once; bounds the memory
+SCORE_BATCH = 512  # texts that are scored at once; bounds the memory
 
 
 @dataclass(frozen=True)
@@ -44,25 +46,38 @@ class CharacterModelConfig:
         hidden_size: units of a layer.
         num_layers: recurrent layers.
         alphabet: the characters it can read and write, in the order of their ids.
+        pieces: strings of several of them that it reads and writes as one symbol each.
+        embedding_size: numbers that stand for a symbol, the same where it is read and where it is
+            foreseen; 0 gives each symbol its own weights into the units and out of them, which
+            suits characters alone.
 
     Raises:
-        ConfigError: there is no such cell, a number is out of range, or the alphabet names a
-            character twice.
+        ConfigError: there is no such cell, a number is out of range, the alphabet names a
+            character twice, or a piece is no piece of a word.
     """
 
     cell: Cell = "lstm"
     hidden_size: int = 512
     num_layers: int = 1
     alphabet: str = ENGLISH
+    pieces: tuple[str, ...] = ()
+    embedding_size: int = 0
 
     def __post_init__(self) -> None:
-        CharTokenizer(self.alphabet)  # refuses what is no alphabet
+        object.__setattr__(self, "pieces", tuple(self.pieces))  # JSON knows lists alone
+        self.tokenizer()  # refuses what is no alphabet
         if self.cell not in get_args(Cell):
             raise ConfigError(f"cell {self.cell!r} is none of {', '.join(get_args(Cell))}")
-        for name in ("hidden_size", "num_layers"):
+        for name, least in (("hidden_size", 1), ("num_layers", 1), ("embedding_size", 0)):
             value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= LARGEST:
-                raise ConfigError(f"{name} {value!r} is not a whole number in 1..{LARGEST}")
+            if type(value) is not int or not least <= value <= LARGEST:
+                raise ConfigError(f"{name} {value!r} is not a whole number in {least}..{LARGEST}")
+
+    def tokenizer(self) -> CharTokenizer:
+        """Return what makes token ids of a text."""
+        if self.pieces:
+            return PieceTokenizer(self.alphabet, self.pieces)
+        return CharTokenizer(self.alphabet)
 
 
 class CharacterModel(nn.Module):
@@ -76,13 +91,18 @@ class CharacterModel(nn.Module):
     def __init__(self, config: CharacterModelConfig = CharacterModelConfig()) -> None:
         super().__init__()
         self.config = config
-        self.tokenizer = CharTokenizer(config.alphabet)
+        self.tokenizer = config.tokenizer()
         kinds: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn_tanh": nn.RNN}
-        size = len(self.tokenizer), config.hidden_size
-        self.rnn = kinds[config.cell](*size, config.num_layers, batch_first=True)
-        # Of these inputs one alone is 1: its weights are the character's embedding, as large.
-        nn.init.normal_(self.rnn.weight_ih_l0)
-        self.output = nn.Linear(config.hidden_size, len(self.tokenizer))
+        vocab, units, embedding = len(self.tokenizer), config.hidden_size, config.embedding_size
+        self.rnn = kinds[config.cell](
+            embedding or vocab, units, config.num_layers, batch_first=True
+        )
+        self.output = nn.Linear(embedding or units, vocab)
+        self.projection = nn.Linear(units, embedding) if embedding else nn.Identity()
+        if embedding:  # the rows of the output's weights are the embeddings
+            nn.init.normal_(self.output.weight, std=embedding**-0.5)
+        else:  # of the inputs one alone is 1: its weights are the embedding, as large
+            nn.init.normal_(self.rnn.weight_ih_l0)
         self.parts = 2 if config.cell == "lstm" else 1
 
     def initial_state(self, *batch: int) -> Tensor:
@@ -103,7 +123,10 @@ class CharacterModel(nn.Module):
             (batch, time, vocab) natural-log probabilities of the character that follows each, in
             float32, and the state after the piece.
         """
-        inputs = nn.functional.one_hot(characters, len(self.tokenizer)).to(state.dtype)
+        if size := self.config.embedding_size:
+            inputs = nn.functional.embedding(characters, self.output.weight) * size**0.5
+        else:
+            inputs = nn.functional.one_hot(characters, len(self.tokenizer)).to(state.dtype)
         hidden = state.permute(1, 2, 0, 3).contiguous()  # (parts, num_layers, batch, hidden_size)
         if self.parts == 2:
             outputs, after = self.rnn(inputs, (hidden[0], hidden[1]))
@@ -111,7 +134,7 @@ class CharacterModel(nn.Module):
         else:
             outputs, after = self.rnn(inputs, hidden[0])
             after = after[None]
-        log_probs = self.output(outputs).float().log_softmax(dim=2)
+        log_probs = self.output(self.projection(outputs)).float().log_softmax(dim=2)
         return log_probs, after.permute(2, 0, 1, 3).to(state.dtype)
 
     @torch.inference_mode()
@@ -139,13 +162,30 @@ class CharacterModel(nn.Module):
         """
         tokens = [self.tokenizer.encode(text) for text in texts]
         scores = self.output.weight.new_zeros(len(texts))
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        order = sorted(range(len(texts)), key=lambda i: tokens[i])  # those that begin alike
         for start in range(0, len(order), SCORE_BATCH):
             group = order[start : start + SCORE_BATCH]
-            inputs, targets = pad_texts([tokens[i] for i in group]).to(scores.device)
-            log_probs, _ = self(inputs.clamp(min=0), self.initial_state(len(group)))
-            picked = log_probs.gather(2, targets.clamp(min=0)[..., None])[..., 0]
-            scores[group] = (picked * (targets != PADDING)).sum(dim=1)
+            scores[group] = self._score_together([tokens[i] for i in group])
+        return scores
+
+    def _score_together(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """Score texts of token ids; a beginning that several share is read once."""
+        scores = self.output.weight.new_zeros(len(texts))
+        state = self.initial_state(1)
+        totals, last = scores.new_zeros(1), [BOUNDARY]  # of each beginning
+        places = dict.fromkeys(range(len(texts)), 0)  # where the beginning of each text stands
+        for length in range(max(map(len, texts)) + 1):
+            log_probs, state = self.step(torch.tensor(last), state)
+            log_probs += totals[:, None]
+            ended = [i for i in places if len(texts[i]) == length]
+            scores[ended] = log_probs[[places.pop(i) for i in ended], BOUNDARY]
+            if not places:
+                break
+            longer: dict[tuple[int, int], int] = {}
+            for i, place in places.items():
+                places[i] = longer.setdefault((place, texts[i][length]), len(longer))
+            rows, last = map(list, zip(*longer, strict=True))
+            totals, state = log_probs[rows, last], state[rows]
         return scores
 
     def sample(
@@ -160,7 +200,7 @@ class CharacterModel(nn.Module):
 
         Args:
             prompt: begin of the text.
-            length: most characters to write.
+            length: most characters, or pieces, to write.
             temperature: 1 draws from the model's own distribution, less prefers what is likely,
                 0 always takes the likeliest character.
             generator: of random numbers, on the CPU.
@@ -172,7 +212,8 @@ class CharacterModel(nn.Module):
         if not temperature >= 0:
             raise ConfigError(f"temperature {temperature} is negative")
         state = self.initial_state()
-        for character in (BOUNDARY, *self.tokenizer.encode(prompt)):
+        read = self.tokenizer.encode(prompt)
+        for character in (BOUNDARY, *read):
             log_probs, state = self.step(character, state)
         written: list[int] = []
         while len(written) < length:
@@ -181,7 +222,7 @@ class CharacterModel(nn.Module):
                 break
             written.append(character)
             log_probs, state = self.step(character, state)
-        return self.tokenizer.decode(written)
+        return self.tokenizer.decode([*read, *written])[len(prompt) :]
 
 
 def pad_texts(texts: Sequence[Sequence[int]]) -> Tensor:
@@ -279,9 +320,10 @@ def _parse_settings(text: str | None, path: str | Path) -> CharacterModelConfig:
     try:
         settings: dict[str, Any] = json.loads(text)
         version = settings.pop("format_version")
-        if version != FORMAT_VERSION:
+        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
             raise LanguageModelError(
-                f"{path}: has format {version!r}, this version reads {FORMAT_VERSION}; upgrade asr"
+                f"{path}: has format {version!r}, this version reads up to {FORMAT_VERSION}; "
+                "upgrade asr"
             )
         return CharacterModelConfig(**settings)
     except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:

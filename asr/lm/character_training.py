@@ -12,8 +12,9 @@ import itertools
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from asr.lm.character import (
     pad_texts,
     save_character_model,
 )
+from asr.lm.pieces import learn_pieces
 from asr.lm.sentences import read_sentences
 from asr.text import normalise
 
@@ -51,8 +53,11 @@ class TrainingConfig:
     Attributes:
         text_length: successive sentences of a text file are joined to texts of up to so many
             characters, as utterances run over the ends of sentences; 0 joins none.
+        pieces: of words, learnt from the text before the training, that are read as one symbol
+            each (:func:`~asr.lm.pieces.learn_pieces`); 0 reads characters alone.
         batch_size: texts read side by side.
-        chunk_length: most characters between two updates, and how far back a gradient reaches.
+        chunk_length: most characters, or pieces, between two updates, and how far back a gradient
+            reaches.
         steps: updates in all.
         lr: peak learning rate of Adam.
         warmup: share of the steps over which the learning rate rises; a cosine then takes it to
@@ -65,6 +70,7 @@ class TrainingConfig:
     """
 
     text_length: int = 200
+    pieces: int = 0
     batch_size: int = 32
     chunk_length: int = 64
     steps: int = 10_000
@@ -80,6 +86,7 @@ class TrainingConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)} is not at least 1")
         fits = {
+            "pieces": self.pieces >= 0,
             "lr": self.lr >= 0,
             "warmup": 0 <= self.warmup <= 1,
             "clip_norm": self.clip_norm > 0,
@@ -136,12 +143,12 @@ def truncated_losses(
         model: reads the texts; it may change between two chunks.
         inputs: (batch, time) int64 from :func:`~asr.lm.character.pad_texts`.
         targets: (batch, time) int64, the same one character later.
-        chunk_length: most characters of a chunk; the time is cut evenly.
+        chunk_length: most characters, or pieces, of a chunk; the time is cut evenly.
         bfloat16: compute in bfloat16.
 
     Yields:
-        Mean negative natural-log probability of a character. Its gradient reaches back to the
-        begin of the chunk, while the state comes from the begin of the text.
+        Mean negative natural-log probability of a character, or piece. Its gradient reaches back
+        to the begin of the chunk, while the state comes from the begin of the text.
     """
     chunks = -(-inputs.shape[1] // chunk_length)
     state = model.initial_state(len(inputs))
@@ -184,7 +191,7 @@ class CharacterTrainer:
         self.history: list[dict[str, float]] = []
 
     def train_batch(self, texts: Sequence[str]) -> float:
-        """Read a batch of texts, with one update a chunk; return the mean loss of its chunks.
+        """Read a batch of texts, with one update a chunk; return the mean loss of a character.
 
         Raises:
             ConfigError: the gradient is no longer finite.
@@ -214,7 +221,8 @@ class CharacterTrainer:
             if self.step == config.steps:
                 break
         self.batches += 1
-        return total / chunks
+        symbols = int((targets != PADDING).sum())
+        return total / chunks * symbols / sum(len(text) + 1 for text in texts)
 
     @property
     def best(self) -> float:
@@ -300,6 +308,9 @@ def train_character_model(
     with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
         texts = _read_texts(train, training.text_length, model.alphabet, bar)
         held_out = _read_texts(val, 0, model.alphabet, bar)
+        if training.pieces:
+            words = Counter(word for text in texts for word in text.split())
+            model = replace(model, pieces=tuple(learn_pieces(words, training.pieces)))
         settings = asdict(model) | asdict(training) | {"texts": len(texts)}
         torch.manual_seed(training.seed)
         trainer = CharacterTrainer(CharacterModel(model).to(device), training)
