@@ -99,10 +99,10 @@ class CharacterModel(nn.Module):
         )
         self.output = nn.Linear(embedding or units, vocab)
         self.projection = nn.Linear(units, embedding) if embedding else nn.Identity()
-        if embedding:  # the rows of the output's weights are the embeddings
-            nn.init.normal_(self.output.weight, std=embedding**-0.5)
-        else:  # of the inputs one alone is 1: its weights are the embedding, as large
-            nn.init.normal_(self.rnn.weight_ih_l0)
+        # Embeddings are rows of the output's weights, or the weights of the one input that is 1.
+        weights = self.output.weight if embedding else self.rnn.weight_ih_l0
+        if not weights.is_meta:  # where this would import torch._dynamo, for a second
+            nn.init.normal_(weights, std=embedding**-0.5 if embedding else 1.0)
         self.parts = 2 if config.cell == "lstm" else 1
 
     def initial_state(self, *batch: int) -> Tensor:
