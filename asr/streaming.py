@@ -2,8 +2,8 @@
 
 The encoder reads speech forwards and backwards, so a stream goes through it in windows: some of
 what was heard before, a chunk, and a look-ahead. Only the chunk's log-probabilities are kept;
-partial texts come from these. Once the speaker pauses, the whole stretch of speech is recognised
-anew, with all of its context, as a recording would be.
+partial texts come from these, and are not rescored. Once the speaker pauses, the whole stretch of
+speech is recognised anew, with all of its context, as a recording would be.
 
 Reference: Zhang et al. 2016, "Highway Long Short-Term Memory RNNs for Distant Speech
 Recognition" (latency-controlled bidirectional LSTMs).
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from asr.decoding.alignment import align_words
+from asr.decoding.rescoring import RescoringDecoder
 from asr.errors import ConfigError
 from asr.features import SMALLEST_VARIANCE
 from asr.models.ctc import CtcModel
@@ -291,9 +292,10 @@ class Stream:
     def _event(
         self, kind: Literal["partial", "final"], stretch: Stretch, log_probs: Tensor
     ) -> Event:
-        [[hypothesis, *_]] = self.transcriber.decoder.decode(
-            log_probs[None], torch.tensor([len(log_probs)])
-        )
+        decoder = self.transcriber.decoder
+        if kind == "partial" and isinstance(decoder, RescoringDecoder):
+            decoder = decoder.first  # all of the text so far is decoded again and again
+        [[hypothesis, *_]] = decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
         model = self.transcriber.model
         words = align_words(hypothesis, log_probs, model.tokenizer, model.frame_seconds)
         seconds = len(stretch.waveform) / self.transcriber.sample_rate

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from babble import babbling_model
 from signals import noise
 from tones import SAMPLE_RATE, speak
 
+from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.rescoring import Rescorer, RescoringDecoder
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
 from asr.models.ctc import CtcModel
@@ -196,6 +199,21 @@ def test_partial_texts_are_left_out_on_request(transcriber: Transcriber) -> None
     events = stream.feed(SPEECH, partials=False) + stream.finish()
     expected = listen(Stream(transcriber), SPEECH, STEP)
     assert events == [event for event in expected if event.type == "final"]
+
+
+def test_final_texts_alone_are_rescored(transcriber: Transcriber) -> None:
+    rescored = []
+
+    class Counter:
+        def rescore(self, n_best_lists: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
+            rescored.extend(n_best_lists)
+            return n_best_lists
+
+    decoder = RescoringDecoder(transcriber.decoder, cast(Rescorer, Counter()))
+    both = Transcriber(transcriber.model, choose_device("cpu"), decoder)
+    events = listen(Stream(both), SPEECH, STEP)
+    assert events == listen(Stream(transcriber), SPEECH, STEP)
+    assert len(events) > len(rescored) == [event.type for event in events].count("final")
 
 
 def test_the_end_makes_what_was_said_final(transcriber: Transcriber) -> None:
