@@ -67,6 +67,14 @@ def test_the_longest_piece_is_read_first() -> None:
     assert len(tokenizer) == 1 + 28 + 4
 
 
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asr.lm.pieces.REMEMBERED", 3)
+    tokenizer = PieceTokenizer(pieces=["AB"])
+    for text in ("A B C D", "AB", "A E F G"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+        assert len(tokenizer._words) <= 3
+
+
 def test_what_is_wrong_is_told() -> None:
     with pytest.raises(TextError, match="characters 'é' of 'Cé' are not in the alphabet"):
         PieceTokenizer(pieces=["AB"]).encode("AB Cé")

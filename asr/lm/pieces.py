@@ -17,6 +17,7 @@ from asr.errors import ConfigError
 from asr.text import ENGLISH, CharTokenizer
 
 SPACE = " "
+REMEMBERED = 200_000  # words whose pieces are kept, which bounds the memory of a server
 
 Pair = tuple[str, str]
 
@@ -49,7 +50,7 @@ class PieceTokenizer(CharTokenizer):
         self.symbols = (*alphabet, *pieces)
         self._ids = {symbol: i for i, symbol in enumerate(self.symbols, start=1)}
         self._longest = max(map(len, self.symbols))
-        self._words: dict[str, list[int]] = {}  # those that were read before
+        self._words: dict[str, list[int]] = {}  # some that were read before
 
     def __len__(self) -> int:
         """Return the vocabulary size, blank included."""
@@ -81,6 +82,8 @@ class PieceTokenizer(CharTokenizer):
 
     def _read(self, word: str) -> list[int]:
         if word not in self._words:
+            if len(self._words) == REMEMBERED:
+                self._words.clear()
             super().encode(word)  # tells unknown characters
             rest, tokens = SPACE + word, []
             while rest:
