@@ -182,7 +182,7 @@ def test_a_damaged_character_model_in_a_bundle_is_told(folder: Path, tmp_path: P
 
 
 def test_keep_needs_a_character_model(folder: Path, tmp_path: Path) -> None:
-    arpa = folder / "bigram.arpa.gz"
-    result = run("lm", "tune", MANIFEST, "--keep", "--lm", arpa, "-o", tmp_path / "x.asr")
+    options = ("-m", folder / "bare.asr", "--lm", folder / "bigram.arpa.gz")
+    result = run("lm", "tune", MANIFEST, "--keep", *options, "-o", tmp_path / "x.asr")
     assert result.exit_code == 2
     assert "--keep needs a character model" in result.stderr
