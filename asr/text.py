@@ -61,11 +61,15 @@ class CharTokenizer:
                 + (f"; repeated: {''.join(repeated)!r}" if repeated else "")
             )
         self.alphabet = alphabet
-        self._ids = {character: i for i, character in enumerate(alphabet, start=1)}
+        self._name(alphabet)
+
+    def _name(self, symbols: Sequence[str]) -> None:
+        self.symbols = symbols  # of the ids from 1 on
+        self._ids = {symbol: i for i, symbol in enumerate(symbols, start=1)}
 
     def __len__(self) -> int:
         """Return the vocabulary size, blank included."""
-        return len(self.alphabet) + 1
+        return len(self.symbols) + 1
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of ``text``, which is taken as it is (see :func:`normalise`).
@@ -88,13 +92,13 @@ class CharTokenizer:
         Raises:
             ValueError: an id is outside the vocabulary.
         """
-        characters = []
+        symbols = []
         for token in tokens:
             if not 0 <= token < len(self):
                 raise ValueError(f"token {token} is outside the vocabulary of {len(self)}")
             if token != self.blank:
-                characters.append(self.alphabet[token - 1])
-        return "".join(characters)
+                symbols.append(self.symbols[token - 1])
+        return "".join(symbols)
 
     def unknown(self, texts: Iterable[str]) -> Counter[str]:
         """Return how often each character outside the alphabet occurs in ``texts``."""

@@ -47,14 +47,9 @@ class PieceTokenizer(CharTokenizer):
                 raise ConfigError(f"piece {piece!r} is no part of a word in {alphabet!r}")
         if len(set(pieces)) < len(pieces):
             raise ConfigError("a piece is named twice")
-        self.symbols = (*alphabet, *pieces)
-        self._ids = {symbol: i for i, symbol in enumerate(self.symbols, start=1)}
+        self._name((*alphabet, *pieces))
         self._longest = max(map(len, self.symbols))
         self._words: dict[str, list[int]] = {}  # some that were read before
-
-    def __len__(self) -> int:
-        """Return the vocabulary size, blank included."""
-        return len(self.symbols) + 1
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, none of an empty one.
@@ -72,13 +67,7 @@ class PieceTokenizer(CharTokenizer):
         Raises:
             ValueError: an id is outside the vocabulary.
         """
-        symbols = []
-        for token in tokens:
-            if not 0 <= token < len(self):
-                raise ValueError(f"token {token} is outside the vocabulary of {len(self)}")
-            if token != self.blank:
-                symbols.append(self.symbols[token - 1])
-        return "".join(symbols).removeprefix(SPACE)
+        return super().decode(tokens).removeprefix(SPACE)
 
     def _read(self, word: str) -> list[int]:
         if word not in self._words:
