@@ -181,8 +181,25 @@ def test_a_damaged_character_model_in_a_bundle_is_told(folder: Path, tmp_path: P
     assert run("transcribe", CLIP, "-m", path, "--decoder", "greedy").exit_code == 0
 
 
-def test_keep_needs_a_character_model(folder: Path, tmp_path: Path) -> None:
-    options = ("-m", folder / "bare.asr", "--lm", folder / "bigram.arpa.gz")
-    result = run("lm", "tune", MANIFEST, "--keep", *options, "-o", tmp_path / "x.asr")
+@pytest.mark.parametrize("option", [("--keep",), ("--n-best", 50)])
+def test_rescoring_needs_a_character_model(
+    folder: Path, tmp_path: Path, option: tuple[object, ...]
+) -> None:
+    options = ("-m", folder / "bare.asr", "--lm", folder / "bigram.arpa.gz", *option)
+    result = run("lm", "tune", MANIFEST, *options, "-o", tmp_path / "x.asr")
     assert result.exit_code == 2
-    assert "--keep needs a character model" in result.stderr
+    assert f"{option[0]} needs a character model" in result.stderr
+
+
+def test_pieces_of_words_rescore_but_do_not_search(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pieces.safetensors"
+    config = CharacterModelConfig(hidden_size=8, pieces=(" THE", "ED"), embedding_size=4)
+    torch.manual_seed(0)
+    save_character_model(path, CharacterModel(config))
+    options = ("transcribe", CLIP, "-m", folder / "bare.asr", "--char-lm", path)
+    result = run(*options, "--decoder", "fusion")
+    assert result.exit_code == 1
+    [line] = result.stderr.splitlines()
+    assert "this character model reads pieces of words" in line
+    result = run(*options, "--lm", folder / "bigram.arpa.gz", "--char-lm-weight", 0.5)
+    assert result.exit_code == 0 and result.stdout.strip()

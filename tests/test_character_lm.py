@@ -482,7 +482,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(
 
 
 def test_pieces_are_learnt_from_the_text(
-    tmp_path: Path, files: tuple[list[Path], list[Path]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, files: tuple[list[Path], list[Path]]
 ) -> None:
     model = CharacterModelConfig("lstm", 8, embedding_size=4)
     texts = " ".join(["HELLO THERE HELLO YOU"] * 20 + ["THE END"])

@@ -94,6 +94,8 @@ def tune(
     characters = _content(char_lm) if char_lm else bundle.character_model
     if keep and (characters is None or plot):
         raise typer.BadParameter("--keep needs a character model, and leaves nothing to plot")
+    if n_best and characters is None:
+        raise typer.BadParameter("--n-best needs a character model, which rescores them")
     rescorer = None
     if characters is not None:
         rescorer = parse_character_model(characters, char_lm or bundle.path)

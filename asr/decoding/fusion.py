@@ -80,7 +80,7 @@ class FusionDecoder:
         if model.config.pieces:
             raise ConfigError(
                 "fusion goes character by character, and this character model reads pieces of "
-                "words; use it with the beam and an n-gram model"
+                "words; give one of characters with --char-lm, or use the beam"
             )
         self.tokenizer = tokenizer
         self.model = model
