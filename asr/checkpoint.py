@@ -1,6 +1,7 @@
 """Models out of training checkpoints."""
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,8 +11,10 @@ from asr.errors import BundleError
 from asr.models.ctc import CtcModel
 
 
-def best_checkpoint(run_dir: str | Path) -> Path:
-    """Return the checkpoint of a training run with the lowest validation WER, the last of equals.
+def best_checkpoints(run_dir: str | Path) -> list[Path]:
+    """Return the best checkpoints that a training run kept.
+
+    They stand in order of validation WER, the lowest first, the last of equals before the others.
 
     Raises:
         BundleError: the run has none yet.
@@ -24,7 +27,23 @@ def best_checkpoint(run_dir: str | Path) -> Path:
         _, step, wer, *_ = path.stem.split("-")  # best-STEP-werWER, -v1 if that was there
         return float(wer.removeprefix("wer")), -int(step)
 
-    return min(found, key=rank)
+    return sorted(found, key=rank)
+
+
+def load_average(paths: Sequence[str | Path]) -> CtcModel:
+    """Return a model with the mean weights of checkpoints of one run.
+
+    Late in a training such a mean is often better than each of them (Izmailov et al. 2018,
+    "Averaging Weights Leads to Wider Optima and Better Generalization").
+
+    Raises:
+        BundleError: a checkpoint cannot be used, see :func:`load_checkpoint`.
+    """
+    model, *others = (load_checkpoint(path) for path in paths)
+    states = [model.state_dict(), *(other.state_dict() for other in others)]
+    mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
+    load_weights(model, mean, Path(paths[0]))
+    return model
 
 
 def load_checkpoint(path: str | Path) -> CtcModel:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from asr.bundle import load_bundle, save_bundle
-from asr.checkpoint import best_checkpoint, load_checkpoint
+from asr.checkpoint import best_checkpoints, load_average, load_checkpoint
 from asr.decoding.config import DecoderConfig
 from asr.errors import BundleError
 from asr.features import FeatureConfig
@@ -322,13 +322,25 @@ def test_damaged_and_missing_checkpoints_are_refused(tmp_path: Path, model: CtcM
         load_checkpoint(path)
 
 
-def test_the_best_checkpoint_has_the_lowest_error_rate_and_is_the_last_of_equals(
+def test_the_best_checkpoints_have_the_lowest_error_rates_the_last_of_equals_first(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     with pytest.raises(BundleError, match="no best checkpoint here"):
-        best_checkpoint(tmp_path)
-    for name in ("best-9-wer0.0200", "best-100-wer0.0200-v1", "best-200-wer1.0000", "last"):
+        best_checkpoints(tmp_path)
+    names = ["best-100-wer0.0200-v1", "best-9-wer0.0200", "best-200-wer1.0000"]
+    for name in ("last", *reversed(names)):
         (folder / f"{name}.ckpt").touch()
-    assert best_checkpoint(tmp_path) == folder / "best-100-wer0.0200-v1.ckpt"
+    assert [path.stem for path in best_checkpoints(tmp_path)] == names
+
+
+def test_checkpoints_have_a_mean(tmp_path: Path, model: CtcModel) -> None:
+    paths = []
+    for number in range(3):
+        for weight in model.parameters():
+            torch.nn.init.constant_(weight, 2.0**number)
+        paths.append(tmp_path / f"{number}.ckpt")
+        torch.save(checkpoint_of(model), paths[-1])
+    for weight in load_average(paths).parameters():
+        torch.testing.assert_close(weight, torch.full_like(weight, 7 / 3))

@@ -361,6 +361,19 @@ def test_export_without_a_card_says_so(checkpoint: Path) -> None:
     assert "without a card" in run("info", output).stdout
 
 
+def test_export_averages_no_more_checkpoints_than_there_are(checkpoint: Path) -> None:
+    best = checkpoint.parent / "run" / "checkpoints"
+    best.mkdir(parents=True)
+    for name in ("best-10-wer0.5000.ckpt", "best-20-wer0.4000.ckpt"):
+        shutil.copy(checkpoint, best / name)
+    output = checkpoint.with_suffix(".asr")
+    assert run("export", best.parent, "-o", output, "--average", 2).exit_code == 0
+    for source, number in ((best.parent, 3), (checkpoint, 2)):
+        result = run("export", source, "-o", output, "--average", number)
+        assert result.exit_code == 1
+        assert f"--average {number} wants as many best checkpoints" in result.stderr
+
+
 @pytest.fixture
 def manifest(folder: Path, transcriber: Transcriber) -> Path:
     """Return a manifest whose first text is what the model hears and whose second is not."""

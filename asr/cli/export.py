@@ -17,20 +17,28 @@ def export(
     half: Annotated[
         bool, typer.Option(help="Store weights in half precision, which halves the file.")
     ] = True,
+    average: Annotated[
+        int,
+        typer.Option(min=1, help="Mean of the weights of so many of a run's best checkpoints."),
+    ] = 1,
 ) -> None:
     """Make a model bundle, which needs no other file, from a training checkpoint."""
     from asr.bundle import save_bundle
-    from asr.checkpoint import best_checkpoint, load_checkpoint
+    from asr.checkpoint import best_checkpoints, load_average
     from asr.decoding.config import DecoderConfig
     from asr.errors import BundleError
 
-    if checkpoint.is_dir():
-        checkpoint = best_checkpoint(checkpoint)
+    checkpoints = best_checkpoints(checkpoint) if checkpoint.is_dir() else [checkpoint]
+    if len(checkpoints) < average:
+        raise BundleError(
+            f"{checkpoint}: --average {average} wants as many best checkpoints of a run folder, "
+            f"but has {len(checkpoints)}"
+        )
     text = f"# {output.stem}\n\nThis model was exported without a card.\n"
     if card:
         try:
             text = card.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f"{card}: cannot read this card: {error}") from error
-    save_bundle(output, load_checkpoint(checkpoint), DecoderConfig(), text, half=half)
+    save_bundle(output, load_average(checkpoints[:average]), DecoderConfig(), text, half=half)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")

@@ -25,12 +25,15 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="folder of a training run")
     parser.add_argument("manifests", type=Path, nargs="+", help="what to transcribe")
     parser.add_argument("--device", help="cpu, cuda, ...; a GPU if there is one")
+    parser.add_argument(
+        "--average", type=int, default=1, help="mean of so many best checkpoints (default: 1)"
+    )
     options = parser.parse_args()
     model = options.run / "model.asr"
     code = 0
     try:
         if not model.exists():
-            export(options.run, model)
+            export(options.run, model, average=options.average)
         for manifest in options.manifests:
             folder = options.run / "decode" / manifest.stem
             if (folder / "report.json").exists():

@@ -33,6 +33,9 @@ def main() -> int:
     parser.add_argument("--train", nargs="+", help="training subsets (default: the config's)")
     parser.add_argument("--val", nargs="+", help="validation subsets (default: the config's)")
     parser.add_argument("--test", nargs="+", help="subsets to decode (default: as --val)")
+    parser.add_argument(
+        "--average", type=int, default=1, help="decode the mean of so many best checkpoints"
+    )
     options, training_options = parser.parse_known_args()
     if not options.config.is_file():
         parser.error(f"{options.config}: no such file; give one of {HERE / 'conf'}")
@@ -59,7 +62,7 @@ def main() -> int:
             f"--data.val={manifests(val)}",
             *training_options,
         )
-    stage("decode", str(run_dir), *manifests(test))
+    stage("decode", str(run_dir), *manifests(test), "--average", str(options.average))
     stage("evaluate", str(run_dir))
     return 0
 
