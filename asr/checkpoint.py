@@ -1,10 +1,11 @@
 """Models out of training checkpoints."""
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from asr.bundle import build_model, load_weights
 from asr.errors import BundleError
@@ -39,11 +40,24 @@ def load_average(paths: Sequence[str | Path]) -> CtcModel:
     Raises:
         BundleError: a checkpoint cannot be used, see :func:`load_checkpoint`.
     """
-    model, *others = (load_checkpoint(path) for path in paths)
-    states = [model.state_dict(), *(other.state_dict() for other in others)]
-    mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
-    load_weights(model, mean, Path(paths[0]))
-    return model
+    models = [load_checkpoint(path) for path in paths]
+    mean = mean_weights([model.state_dict() for model in models], [1.0] * len(models))
+    load_weights(models[0], mean, Path(paths[0]))
+    return models[0]
+
+
+def mean_weights(
+    states: Sequence[Mapping[str, Tensor]], shares: Sequence[float]
+) -> dict[str, Tensor]:
+    """Return the mean of models' weights by name, each model having its share in it."""
+    total = sum(shares)
+    return {
+        name: torch.stack(
+            [share * state[name] for state, share in zip(states, shares, strict=True)]
+        ).sum(dim=0)
+        / total
+        for name in states[0]
+    }
 
 
 def load_checkpoint(path: str | Path) -> CtcModel:

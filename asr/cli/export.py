@@ -29,10 +29,10 @@ def export(
     from asr.errors import BundleError
 
     checkpoints = best_checkpoints(checkpoint) if checkpoint.is_dir() else [checkpoint]
-    if len(checkpoints) < average:
+    if not 1 <= average <= len(checkpoints):
         raise BundleError(
-            f"{checkpoint}: --average {average} wants as many best checkpoints of a run folder, "
-            f"but has {len(checkpoints)}"
+            f"{checkpoint}: --average {average} is not in 1 to {len(checkpoints)}; only a run "
+            "folder has several best checkpoints"
         )
     text = f"# {output.stem}\n\nThis model was exported without a card.\n"
     if card:

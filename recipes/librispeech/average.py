@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from asr.bundle import Bundle, load_bundle, save_bundle
+from asr.checkpoint import mean_weights
 from asr.errors import AsrError, ConfigError
 
 
@@ -33,13 +34,8 @@ def average(bundles: list[Bundle], shares: list[float]) -> Bundle:
                 f"{bundle.path}: is built otherwise than {first.path}; only models that were "
                 "trained onwards from the same one have a mean"
             )
-    weights = model.state_dict()
-    others = [bundle.model.state_dict() for bundle in bundles]
-    for name, weight in weights.items():
-        if weight.is_floating_point():
-            parts = (share * other[name] for share, other in zip(shares, others, strict=True))
-            weights[name] = sum(parts) / sum(shares)
-    model.load_state_dict(weights)
+    states = [bundle.model.state_dict() for bundle in bundles]
+    model.load_state_dict(mean_weights(states, shares))
     return first
 
 
