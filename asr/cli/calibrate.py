@@ -41,7 +41,7 @@ def calibrate(
     check_writable(output)  # better refused now than after the work
     if plot:
         from asr.plots.reliability import draw_reliability
-        from asr.plots.style import check_picture, save
+        from asr.plots.style import check_picture, save, style
 
         check_picture(plot)
     path = model or packaged_model()
@@ -65,7 +65,8 @@ def calibrate(
         panels.append((title, bins, error))
         typer.echo(f"expected calibration error {title}: {error:.2%} of {len(right):,} words")
     if plot:
-        save(draw_reliability(panels), plot)
+        with style():
+            save(draw_reliability(panels), plot)
     whole = fit_calibration(*zip(*fit_part, *held_out, strict=True))
     bundle = load_bundle(path)
     decoder = replace(

@@ -81,7 +81,7 @@ def tune(
 
     check_writable(output)  # better refused now than after the work
     if plot:
-        from asr.plots.style import check_picture, save
+        from asr.plots.style import check_picture, save, style
         from asr.plots.wer_surface import draw_wer_surface
 
         check_picture(plot)
@@ -118,7 +118,8 @@ def tune(
                 _tell_chosen(chosen, *SEARCHED)
                 if plot:
                     title = f"{len(rows)} utterances of {manifest.name}"
-                    save(draw_wer_surface(trials, chosen, title), plot)
+                    with style():
+                        save(draw_wer_surface(trials, chosen, title), plot)
             if rescorer:
                 chosen = replace(chosen, n_best=n_best or chosen.n_best)
                 n_best_lists = _decode(pool, rows, chosen, chosen.n_best)

@@ -8,6 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from asr.decoding.config import DecoderConfig
 from asr.decoding.tuning import Trial
+from asr.plots.style import RED
 
 
 def draw_wer_surface(trials: Sequence[Trial], chosen: DecoderConfig, title: str) -> Figure:
@@ -47,7 +48,7 @@ def draw_wer_surface(trials: Sequence[Trial], chosen: DecoderConfig, title: str)
         chosen.word_score,
         marker="*",
         s=420,
-        c="#d55e00",
+        c=RED,
         edgecolors="black",
         label=f"chosen: {chosen.lm_weight:g}, {chosen.word_score:g}",
     )
@@ -55,8 +56,8 @@ def draw_wer_surface(trials: Sequence[Trial], chosen: DecoderConfig, title: str)
     axes.margins(0.06)
     axes.set_xlabel("weight of the language model")
     axes.set_ylabel("score of a word")
-    axes.set_title(title, loc="left")
+    axes.set_title(title)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1))  # above, where no figure stands
     bar = figure.colorbar(surface, ax=axes, label="word error rate")
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
