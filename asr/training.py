@@ -340,7 +340,11 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add run folder, checkpoints, averaging and early stopping; tie shared settings."""
         parser.add_argument("--run_dir", default="runs/train", help="folder of logs, checkpoints")
-        parser.add_argument("--init_from", type=str | None, help="bundle (.asr) to start from")
+        parser.add_argument(
+            "--init_from",
+            type=str | None,
+            help="bundle (.asr) to start from, with its front end and encoder",
+        )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "best")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
@@ -400,6 +404,10 @@ class TrainingCLI(LightningCLI):
             self.config.data.features = Namespace(**asdict(model.features_config))
             encoder = asdict(model.encoder_config)
             encoder["dropout"] = self.config.model.encoder.dropout
+            rank_zero_info(
+                f"starting from {self.config.init_from}, whose front end and encoder are used: "
+                f"{encoder['num_layers']} layers of {encoder['hidden_size']} units"
+            )
             self.config.model.encoder = Namespace(**encoder)
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:

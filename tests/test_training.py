@@ -192,7 +192,8 @@ def bundle(uninterrupted, tmp_path_factory):
 def test_a_bundle_to_start_from_gives_settings_and_weights(corpus, uninterrupted, bundle, tmp_path):
     config = settings(corpus, tmp_path / "run", max_epochs=1) | {"init_from": str(bundle)}
     del config["data"]["features"], config["model"]["encoder"]
-    run(config, tmp_path)
+    done = run(config, tmp_path)
+    assert f"starting from {bundle}, whose front end and encoder are used: " in done.stderr
     source = load_checkpoint(uninterrupted / "checkpoints" / "last.ckpt")
     tuned = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert tuned.features_config == source.features_config
