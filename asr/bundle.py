@@ -249,7 +249,7 @@ def _read_members(path: Path) -> dict[str, bytes]:
         zipfile.BadZipFile,
         zlib.error,
         EOFError,
-        NotImplementedError,
+        NotImplementedError,  # zipfile's word for a compression that it does not know
         RuntimeError,
         ValueError,
     ) as error:

@@ -26,7 +26,10 @@ def main() -> int:
     parser.add_argument("manifests", type=Path, nargs="+", help="what to transcribe")
     parser.add_argument("--device", help="cpu, cuda, ...; a GPU if there is one")
     parser.add_argument(
-        "--average", type=int, default=1, help="mean of so many best checkpoints (default: 1)"
+        "--average",
+        type=int,
+        default=1,
+        help="mean of so many best checkpoints (default: 1); a model.asr that is there stays",
     )
     options = parser.parse_args()
     model = options.run / "model.asr"

@@ -34,7 +34,10 @@ def main() -> int:
     parser.add_argument("--val", nargs="+", help="validation subsets (default: the config's)")
     parser.add_argument("--test", nargs="+", help="subsets to decode (default: as --val)")
     parser.add_argument(
-        "--average", type=int, default=1, help="decode the mean of so many best checkpoints"
+        "--average",
+        type=int,
+        default=1,
+        help="decode the mean of so many best checkpoints; a model.asr that is there stays",
     )
     options, training_options = parser.parse_known_args()
     if not options.config.is_file():
