@@ -80,6 +80,17 @@ class Bundle:
             path.write_bytes(self.language_model)
             yield path
 
+    def save(self, path: str | Path) -> None:
+        """Write the model with all that belongs to it, see :func:`save_bundle`."""
+        save_bundle(
+            path,
+            self.model,
+            self.decoder,
+            self.card,
+            language_model=self.language_model,
+            character_model=self.character_model,
+        )
+
 
 def packaged_model() -> Path:
     """Return the path of the model that ships with the package.

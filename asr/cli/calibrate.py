@@ -33,7 +33,7 @@ def calibrate(
     and makes the exit code 1.
     """
     from asr.atomic import check_writable
-    from asr.bundle import load_bundle, packaged_model, save_bundle
+    from asr.bundle import load_bundle, packaged_model
     from asr.data.manifest import read_manifest
     from asr.decoding.calibration import fit_calibration, reliability
     from asr.transcriber import Transcriber
@@ -74,14 +74,7 @@ def calibrate(
         confidence_scale=round(whole.scale, 4),
         confidence_offset=round(whole.offset, 4),
     )
-    save_bundle(
-        output,
-        bundle.model,
-        decoder,
-        bundle.card,
-        language_model=bundle.language_model,
-        character_model=bundle.character_model,
-    )
+    replace(bundle, decoder=decoder).save(output)
     typer.echo(
         f"{output}: confidence_scale {decoder.confidence_scale}, "
         f"confidence_offset {decoder.confidence_offset}"

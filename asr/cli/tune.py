@@ -69,7 +69,7 @@ def tune(
     the exit code 1.
     """
     from asr.atomic import check_writable
-    from asr.bundle import load_bundle, packaged_model, save_bundle
+    from asr.bundle import load_bundle, packaged_model
     from asr.data.manifest import read_manifest
     from asr.decoding.fusion import check_same_alphabet
     from asr.decoding.pool import DecoderPool
@@ -124,14 +124,8 @@ def tune(
                 chosen = replace(chosen, n_best=n_best or chosen.n_best)
                 n_best_lists = _decode(pool, rows, chosen, chosen.n_best)
                 chosen = _tune_rescoring(n_best_lists, rescorer, references, chosen)
-    save_bundle(
-        output,
-        bundle.model,
-        chosen,
-        bundle.card,
-        language_model=content,
-        character_model=characters,
-    )
+    tuned = replace(bundle, decoder=chosen, language_model=content, character_model=characters)
+    tuned.save(output)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
     if len(rows) < len(utterances):
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ weights, the decoder's settings and the language model too, is that of the first
 import argparse
 from pathlib import Path
 
-from asr.bundle import Bundle, load_bundle, save_bundle
+from asr.bundle import Bundle, load_bundle
 from asr.checkpoint import mean_weights
 from asr.errors import AsrError, ConfigError
 
@@ -51,14 +51,7 @@ def main() -> None:
     try:
         bundles = [load_bundle(path) for path in options.models]
         mean = average(bundles, options.shares or [1.0] * len(bundles))
-        save_bundle(
-            options.output,
-            mean.model,
-            mean.decoder,
-            mean.card,
-            language_model=mean.language_model,
-            character_model=mean.character_model,
-        )
+        mean.save(options.output)
     except AsrError as error:
         raise SystemExit(f"average: error: {error}") from error
     print(f"{options.output}: the mean of {len(bundles)} models")

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from asr.bundle import Bundle, load_bundle, save_bundle
+from asr.bundle import Bundle, load_bundle
 from asr.errors import AsrError, ConfigError
 from asr.models.ctc import CtcModel
 
@@ -66,14 +66,7 @@ def main() -> None:
     try:
         bundle = load_bundle(options.model)
         model = deepen(bundle, options.layers)
-        save_bundle(
-            options.output,
-            model,
-            bundle.decoder,
-            bundle.card,
-            language_model=bundle.language_model,
-            character_model=bundle.character_model,
-        )
+        replace(bundle, model=model).save(options.output)
     except AsrError as error:
         raise SystemExit(f"deepen: error: {error}") from error
     print(f"{options.output}: {model.encoder_config.num_layers} recurrent layers")
