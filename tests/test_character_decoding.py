@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from asr.bundle import Bundle, load_bundle, packaged_model, save_bundle
+from asr.bundle import load_bundle, packaged_model, save_bundle
 from asr.cli.main import app
 from asr.data.manifest import read_manifest
 from asr.decoding.config import DecoderConfig
@@ -39,17 +39,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bundle = load_bundle(packaged_model())
     save_bundle(folder / "bare.asr", bundle.model, DecoderConfig(), bundle.card)
     return folder
-
-
-def save_as(path: Path, bundle: Bundle) -> None:
-    save_bundle(
-        path,
-        bundle.model,
-        bundle.decoder,
-        bundle.card,
-        language_model=bundle.language_model,
-        character_model=bundle.character_model,
-    )
 
 
 def run(*arguments: object) -> Result:
@@ -115,7 +104,7 @@ def test_tune_stores_the_character_model_that_transcribe_uses(folder: Path, tmp_
         decoder=DecoderConfig("beam", beam_width=20, lm_weight=0.1),
         language_model=(folder / "bigram.arpa.gz").read_bytes(),
     )
-    save_as(start, bundle)
+    bundle.save(start)
     char = folder / "char.safetensors"
     tuning = ("lm", "tune", MANIFEST, "--keep", "--n-best", 7, "--jobs", 1, "-o", tuned)
     result = run(*tuning, "-m", start, "--char-lm", char)
@@ -173,7 +162,7 @@ def test_a_bad_character_model_is_one_clear_line(
 def test_a_damaged_character_model_in_a_bundle_is_told(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "bad.asr"
     decoder = DecoderConfig("fusion")
-    save_as(path, replace(load_bundle(folder / "bare.asr"), decoder=decoder, character_model=b"x"))
+    replace(load_bundle(folder / "bare.asr"), decoder=decoder, character_model=b"x").save(path)
     result = run("transcribe", CLIP, "-m", path)
     assert result.exit_code == 1
     [line] = result.stderr.splitlines()
