@@ -32,7 +32,8 @@ def deepen(bundle: Bundle, layers: int) -> CtcModel:
         raise ConfigError(f"--layers {layers} adds nothing; give 1 or more")
     if config.cell == "rnn_relu":
         raise ConfigError(
-            f"{bundle.path}: rnn_relu cells cannot learn from zero, their slope there"
+            f"{bundle.path}: rnn_relu cells cannot learn from zero, where they have no slope; "
+            "train a deeper model from the beginning"
         )
     config = replace(config, num_layers=config.num_layers + layers)
     deeper = CtcModel(model.features_config, config, model.tokenizer.alphabet)
