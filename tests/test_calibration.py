@@ -56,6 +56,20 @@ def test_without_calibration_confidence_stays() -> None:
     assert Calibration()(0.37) == pytest.approx(0.37)
 
 
+def test_a_model_that_is_far_too_sure_of_itself_is_corrected() -> None:
+    """Newton's whole first step leads astray here: nearly all chances are flat."""
+    confidences = [0.5] * 10 + [1 - 1e-6] * 990
+    right = [number % 2 == 0 for number in range(10)] + [number % 10 != 0 for number in range(990)]
+    calibration = fit_calibration(confidences, right)
+    assert calibration(0.5) == pytest.approx(0.5, abs=0.01)
+    assert calibration(1 - 1e-6) == pytest.approx(0.9, abs=0.001)
+
+
+def test_steep_calibrations_do_not_overflow() -> None:
+    assert Calibration(1000.0, 0.0)(0.001) == 0
+    assert Calibration(1000.0, 0.0)(0.999) == 1
+
+
 def test_words_that_can_be_told_apart_perfectly_give_a_finite_fit() -> None:
     calibration = fit_calibration([0.1, 0.2, 0.8, 0.9], [False, False, True, True])
     assert calibration(0.1) < 0.1 and calibration(0.9) > 0.9

@@ -32,13 +32,13 @@ class Calibration:
         if self == Calibration():
             return confidence
         odds = self.scale * float(_log_odds(confidence)) + self.offset
-        return 1 / (1 + math.exp(-odds))
+        return (1 + math.tanh(odds / 2)) / 2  # the logistic function, without overflow
 
 
 def fit_calibration(confidences: Sequence[float], right: Sequence[bool]) -> Calibration:
     """Fit a calibration to words of which it is known whether they are right.
 
-    Maximises the likelihood, by Newton's method.
+    Maximises the likelihood, by Newton's method with halved steps where a whole one leads astray.
 
     Args:
         confidences: 0..1, not calibrated.
@@ -53,13 +53,15 @@ def fit_calibration(confidences: Sequence[float], right: Sequence[bool]) -> Cali
     x = np.stack([_log_odds(confidences), np.ones(len(y))], axis=1)
     weights = np.array([1.0, 0.0])
     for _ in range(50):
-        p = 1 / (1 + np.exp(-x @ weights))
+        p = (1 + np.tanh(x @ weights / 2)) / 2
         gradient = x.T @ (y - p) - RIDGE * weights
         hessian = (x * (p * (1 - p))[:, None]).T @ x + RIDGE * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
-        weights += step
         if np.abs(step).max() < 1e-9:
             break
+        while _misfit(x, y, weights + step) > _misfit(x, y, weights):
+            step /= 2
+        weights += step
     if weights[0] <= 0:
         raise ConfigError("wrong words are as confident as right ones; calibrate on more data")
     return Calibration(float(weights[0]), float(weights[1]))
@@ -111,6 +113,11 @@ def right_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[boo
         if block.tag == "equal":
             right[block.dest_start : block.dest_end] = [True] * (block.dest_end - block.dest_start)
     return right
+
+
+def _misfit(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
+    odds = x @ weights
+    return float((np.logaddexp(0, odds) - y * odds).sum() + RIDGE / 2 * weights @ weights)
 
 
 def _log_odds(confidence: float | Sequence[float]) -> np.ndarray:
