@@ -37,10 +37,20 @@ def noise(tmp_path: Path) -> Path:
 
 def test_noise_lies_ten_decibels_below(recipe: ModuleType, noise: Path) -> None:
     speech = 0.2 * np.sin(0.1 * np.arange(32_000, dtype=np.float32))
-    mixed, rate = recipe.noisy([noise / "hiss.wav"])(3, speech)
-    ratio = np.mean(speech**2) / np.mean((mixed - speech) ** 2)
-    assert rate == recipe.RATE
-    assert 10 * math.log10(ratio) == pytest.approx(recipe.SNR_DB, abs=0.01)
+    for distort in (recipe.noisy([noise / "hiss.wav"]), recipe.hiss):
+        mixed, rate = distort(3, speech)
+        ratio = np.mean(speech**2) / np.mean((mixed - speech) ** 2)
+        assert rate == recipe.RATE
+        assert 10 * math.log10(ratio) == pytest.approx(recipe.SNR_DB, abs=0.01)
+
+
+def test_white_noise_is_white_and_new_for_each_utterance(recipe: ModuleType) -> None:
+    speech = np.full(recipe.RATE, 0.1, np.float32)
+    added = [recipe.hiss(number, speech)[0] - speech for number in (1, 1, 2)]
+    assert np.array_equal(added[0], added[1]) and not np.array_equal(added[0], added[2])
+    power = np.abs(np.fft.rfft(added[0])) ** 2
+    bands = power[1:].reshape(8, 1000).mean(axis=1)  # of 1 kHz
+    assert bands == pytest.approx(bands.mean(), rel=0.2)
 
 
 def test_copies_keep_what_they_should(recipe: ModuleType) -> None:
@@ -70,7 +80,11 @@ def run(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, noi
         for i in range(3)
     ]
     write_manifest(tmp_path / "in.jsonl", utterances)
-    arguments = [tmp_path / "in.jsonl", "--noise", noise, "--model", model]
+    music = tmp_path / "music"
+    music.mkdir()
+    for number in range(2):
+        write_tones(music / f"{number}.wav", 1.0, seed=number)
+    arguments = [tmp_path / "in.jsonl", "--noise", noise, "--silent", music, "--model", model]
     monkeypatch.setattr(sys, "argv", ["robustness.py", *map(str, arguments)])
     return int(recipe.main())
 
@@ -83,16 +97,20 @@ def test_the_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(recipe, monkeypatch, tmp_path, noise) == 0
-    _, _, clean, *distorted, _, last = capsys.readouterr().out.splitlines()
+    _, _, clean, *distorted, empty, alone, music = capsys.readouterr().out.splitlines()
     assert clean.startswith("| as they are |") and clean.endswith("+0.0% |")
     assert [line.split("|")[1].strip() for line in distorted] == [
         "noise at 10 dB",
+        "white noise at 10 dB",
         "8 kHz",
         "MP3 of 24 kbit/s",
         "20 dB fainter",
         "44.1 kHz, stereo",
     ]
-    assert last.endswith("words a minute in 1 noises")
+    assert empty == ""
+    assert alone.startswith(f"{noise}: ") and alone.endswith("words a minute in 1 recordings")
+    assert music.startswith(f"{tmp_path / 'music'}: ") and "in 2 recordings" in music
+    assert " 0.0 words" not in music  # the model babbles
 
 
 def test_no_noise_is_one_line(

@@ -1,9 +1,10 @@
 """Measure how a model bears noise, a telephone's band, MP3, faint and stereo recordings.
 
-    python recipes/librispeech/robustness.py dev-clean.jsonl --noise data/noise
+    python recipes/librispeech/robustness.py dev-clean.jsonl --noise data/noise --silent MUSIC
 
 transcribes a manifest and distorted copies of it and prints a Markdown table: word error rates with
-95 % intervals, and how much they grow. Then the noise alone: words a minute where nobody speaks.
+95 % intervals, and how much they grow. Then words a minute where nobody speaks: in the noise alone,
+and in any other folders.
 """
 
 import argparse
@@ -40,11 +41,21 @@ def noisy(files: list[Path]) -> Callable[[int, Audio], tuple[Audio, int]]:
     def distort(number: int, audio: Audio) -> tuple[Audio, int]:
         generator = random_generator(number)
         file = files[int(torch.randint(len(files), (), generator=generator))]
-        mixed = add_noise(torch.from_numpy(audio), load_noise(file, RATE), SNR_DB, generator)
-        loudest = max(1.0, float(mixed.abs().max()))  # no clipping on top of the noise
-        return (mixed / loudest).numpy(), RATE
+        return mix(audio, load_noise(file, RATE), generator)
 
     return distort
+
+
+def hiss(number: int, audio: Audio) -> tuple[Audio, int]:
+    """Add white noise."""
+    generator = random_generator(number)
+    return mix(audio, torch.randn(len(audio), generator=generator), generator)
+
+
+def mix(audio: Audio, noise: torch.Tensor, generator: torch.Generator) -> tuple[Audio, int]:
+    """Add noise without clipping."""
+    mixed = add_noise(torch.from_numpy(audio), noise, SNR_DB, generator)
+    return (mixed / max(1.0, float(mixed.abs().max()))).numpy(), RATE
 
 
 def telephone(_: int, audio: Audio) -> tuple[Audio, int]:
@@ -119,20 +130,24 @@ def main() -> int:
     )
     parser.add_argument("manifest", type=Path, help="utterances to distort")
     parser.add_argument("--noise", type=Path, required=True, help="folder of noise recordings")
+    parser.add_argument(
+        "--silent", type=Path, nargs="+", default=[], help="folders in which nobody speaks either"
+    )
     parser.add_argument("--model", type=Path, help="bundle; the packaged one if not given")
     parser.add_argument("--decoder", choices=["greedy", "beam"], help="as the bundle has it")
     parser.add_argument("--every", type=int, default=1, help="take every n-th utterance")
     options = parser.parse_args()
     try:
         utterances = read_manifest(options.manifest)[:: options.every]
-        files = noise_files(options.noise)
+        silent = {folder: noise_files(folder) for folder in [options.noise, *options.silent]}
         settings = {"method": options.decoder} if options.decoder else {}
         transcriber = Transcriber.load(options.model, **settings)
         print("| recordings | WER | CER | WER, relative |\n|---|---|---|---|")
         clean = measure(transcriber, utterances)
         print(row("as they are", clean, clean), flush=True)
         for name, distort in {
-            f"noise at {SNR_DB:.0f} dB": noisy(files),
+            f"noise at {SNR_DB:.0f} dB": noisy(silent[options.noise]),
+            f"white noise at {SNR_DB:.0f} dB": hiss,
             "8 kHz": telephone,
             f"MP3 of {MP3_KBPS:.0f} kbit/s": mp3,
             "20 dB fainter": faint,
@@ -141,7 +156,10 @@ def main() -> int:
             with tempfile.TemporaryDirectory() as folder:
                 distorted = copies(utterances, distort, Path(folder))
                 print(row(name, measure(transcriber, distorted), clean), flush=True)
-        print(f"\n{words_a_minute(transcriber, files):.1f} words a minute in {len(files)} noises")
+        print()
+        for folder, files in silent.items():
+            rate = words_a_minute(transcriber, files)
+            print(f"{folder}: {rate:.1f} words a minute in {len(files)} recordings", flush=True)
     except AsrError as error:
         print(f"robustness: error: {error}", file=sys.stderr)
         return 1
