@@ -37,7 +37,7 @@ def noise(tmp_path: Path) -> Path:
 
 def test_noise_lies_ten_decibels_below(recipe: ModuleType, noise: Path) -> None:
     speech = 0.2 * np.sin(0.1 * np.arange(32_000, dtype=np.float32))
-    for distort in (recipe.noisy([noise / "hiss.wav"]), recipe.hiss):
+    for distort in (recipe.noisy([noise / "hiss.wav"]), recipe.white_noise):
         mixed, rate = distort(3, speech)
         ratio = np.mean(speech**2) / np.mean((mixed - speech) ** 2)
         assert rate == recipe.RATE
@@ -46,7 +46,7 @@ def test_noise_lies_ten_decibels_below(recipe: ModuleType, noise: Path) -> None:
 
 def test_white_noise_is_white_and_new_for_each_utterance(recipe: ModuleType) -> None:
     speech = np.full(recipe.RATE, 0.1, np.float32)
-    added = [recipe.hiss(number, speech)[0] - speech for number in (1, 1, 2)]
+    added = [recipe.white_noise(number, speech)[0] - speech for number in (1, 1, 2)]
     assert np.array_equal(added[0], added[1]) and not np.array_equal(added[0], added[2])
     power = np.abs(np.fft.rfft(added[0])) ** 2
     bands = power[1:].reshape(8, 1000).mean(axis=1)  # of 1 kHz
@@ -84,7 +84,7 @@ def run(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, noi
     music.mkdir()
     for number in range(2):
         write_tones(music / f"{number}.wav", 1.0, seed=number)
-    arguments = [tmp_path / "in.jsonl", "--noise", noise, "--silent", music, "--model", model]
+    arguments = [tmp_path / "in.jsonl", "--noise", noise, "--speechless", music, "--model", model]
     monkeypatch.setattr(sys, "argv", ["robustness.py", *map(str, arguments)])
     return int(recipe.main())
 

@@ -1,6 +1,6 @@
 """Measure how a model bears noise, a telephone's band, MP3, faint and stereo recordings.
 
-    python recipes/librispeech/robustness.py dev-clean.jsonl --noise data/noise --silent MUSIC
+    python recipes/librispeech/robustness.py dev-clean.jsonl --noise data/noise --speechless MUSIC
 
 transcribes a manifest and distorted copies of it and prints a Markdown table: word error rates with
 95 % intervals, and how much they grow. Then words a minute where nobody speaks: in the noise alone,
@@ -46,7 +46,7 @@ def noisy(files: list[Path]) -> Callable[[int, Audio], tuple[Audio, int]]:
     return distort
 
 
-def hiss(number: int, audio: Audio) -> tuple[Audio, int]:
+def white_noise(number: int, audio: Audio) -> tuple[Audio, int]:
     """Add white noise."""
     generator = random_generator(number)
     return mix(audio, torch.randn(len(audio), generator=generator), generator)
@@ -131,7 +131,11 @@ def main() -> int:
     parser.add_argument("manifest", type=Path, help="utterances to distort")
     parser.add_argument("--noise", type=Path, required=True, help="folder of noise recordings")
     parser.add_argument(
-        "--silent", type=Path, nargs="+", default=[], help="folders in which nobody speaks either"
+        "--speechless",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="folders in which nobody speaks either",
     )
     parser.add_argument("--model", type=Path, help="bundle; the packaged one if not given")
     parser.add_argument("--decoder", choices=["greedy", "beam"], help="as the bundle has it")
@@ -139,15 +143,17 @@ def main() -> int:
     options = parser.parse_args()
     try:
         utterances = read_manifest(options.manifest)[:: options.every]
-        silent = {folder: noise_files(folder) for folder in [options.noise, *options.silent]}
+        speechless = {
+            folder: noise_files(folder) for folder in [options.noise, *options.speechless]
+        }
         settings = {"method": options.decoder} if options.decoder else {}
         transcriber = Transcriber.load(options.model, **settings)
         print("| recordings | WER | CER | WER, relative |\n|---|---|---|---|")
         clean = measure(transcriber, utterances)
         print(row("as they are", clean, clean), flush=True)
         for name, distort in {
-            f"noise at {SNR_DB:.0f} dB": noisy(silent[options.noise]),
-            f"white noise at {SNR_DB:.0f} dB": hiss,
+            f"noise at {SNR_DB:.0f} dB": noisy(speechless[options.noise]),
+            f"white noise at {SNR_DB:.0f} dB": white_noise,
             "8 kHz": telephone,
             f"MP3 of {MP3_KBPS:.0f} kbit/s": mp3,
             "20 dB fainter": faint,
@@ -157,7 +163,7 @@ def main() -> int:
                 distorted = copies(utterances, distort, Path(folder))
                 print(row(name, measure(transcriber, distorted), clean), flush=True)
         print()
-        for folder, files in silent.items():
+        for folder, files in speechless.items():
             rate = words_a_minute(transcriber, files)
             print(f"{folder}: {rate:.1f} words a minute in {len(files)} recordings", flush=True)
     except AsrError as error:
