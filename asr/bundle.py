@@ -4,7 +4,7 @@
 
 - ``bundle.json``: ``format_version``, ``alphabet`` and the settings of front end, encoder and
   decoder;
-- ``weights.safetensors``: the weights, in half or single precision;
+- ``weights.safetensors``: the weights, in single or half precision or in eight bits;
 - ``MODEL_CARD.md``: what the model was trained on, under which licences, and how well it does;
 - ``lm.klm`` or ``lm.arpa.gz``, if the model has a language model: its n-grams, in KenLM's binary
   format, which the archive deflates by a fifth, or as text;
@@ -37,12 +37,15 @@ from asr.features import FeatureConfig
 from asr.lm.kenlm_binary import MAGIC
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
+from asr.quantisation import quantise, restore
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # 2 knows no weights in eight bits
 CONFIG, WEIGHTS, CARD = MEMBERS = ("bundle.json", "weights.safetensors", "MODEL_CARD.md")
 LANGUAGE_MODELS = BINARY_MODEL, ARPA_MODEL = ("lm.klm", "lm.arpa.gz")
 CHARACTER_MODEL = "char_lm.safetensors"
 SETTINGS = ("alphabet", "features", "encoder", "decoder")
+
+Precision = Literal["float32", "float16", "int8"]
 
 Config = TypeVar("Config", FeatureConfig, EncoderConfig, DecoderConfig)
 
@@ -59,6 +62,7 @@ class Bundle:
         language_model: the n-grams, a compressed ARPA file or KenLM's binary file; ``None`` if the
             model has none.
         character_model: the content of a character model's file; ``None`` if the model has none.
+        precision: that in which the file holds the weights.
     """
 
     model: CtcModel
@@ -67,6 +71,7 @@ class Bundle:
     path: Path
     language_model: bytes | None = None
     character_model: bytes | None = None
+    precision: Precision = "float16"
 
     @contextmanager
     def language_model_file(self) -> Iterator[Path | None]:
@@ -89,6 +94,7 @@ class Bundle:
             self.card,
             language_model=self.language_model,
             character_model=self.character_model,
+            precision=self.precision,
         )
 
 
@@ -112,7 +118,7 @@ def save_bundle(
     *,
     language_model: bytes | None = None,
     character_model: bytes | None = None,
-    half: bool = True,
+    precision: Precision = "float16",
 ) -> None:
     """Write a model bundle, whole or not at all. The same model gives the same bytes.
 
@@ -123,7 +129,8 @@ def save_bundle(
         card: model card, Markdown.
         language_model: a compressed ARPA file or KenLM's binary file.
         character_model: the content of a character model's file.
-        half: round the weights to half precision, which halves the file.
+        precision: of the weights: ``float32`` as they are, ``float16`` in half of the space,
+            ``int8`` in a quarter, see :mod:`asr.quantisation`.
 
     Raises:
         BundleError: a weight is not finite, or not within half precision; the file cannot be
@@ -138,7 +145,7 @@ def save_bundle(
     }
     members = {
         CONFIG: json.dumps(config, indent=2, ensure_ascii=False).encode(),
-        WEIGHTS: safetensors.torch.save(_stored_weights(model, half, path)),
+        WEIGHTS: safetensors.torch.save(_stored_weights(model, precision, path)),
         CARD: card.encode(),
     }
     if language_model is not None:
@@ -169,12 +176,14 @@ def load_bundle(path: str | Path) -> Bundle:
     try:
         tensors = safetensors.torch.load(members[WEIGHTS])
         card = members[CARD].decode()
-    except (SafetensorError, UnicodeDecodeError) as error:
+        weights = restore(tensors)
+    except (SafetensorError, ValueError) as error:
         raise BundleError(f"{path}: {error}; make or fetch the model again") from error
-    load_weights(model, tensors, path)
+    load_weights(model, weights, path)
     decoder = _config(DecoderConfig, settings["decoder"], path)
     ngrams = next((members[name] for name in LANGUAGE_MODELS if name in members), None)
-    return Bundle(model, decoder, card, path, ngrams, members.get(CHARACTER_MODEL))
+    characters = members.get(CHARACTER_MODEL)
+    return Bundle(model, decoder, card, path, ngrams, characters, _precision(tensors))
 
 
 def build_model(settings: Mapping[str, Any], path: Path) -> CtcModel:
@@ -228,16 +237,27 @@ def _language_model_name(content: bytes) -> str:
     return BINARY_MODEL if content.startswith(MAGIC) else ARPA_MODEL
 
 
-def _stored_weights(model: CtcModel, half: bool, path: str | Path) -> dict[str, Tensor]:
+def _stored_weights(model: CtcModel, precision: Precision, path: str | Path) -> dict[str, Tensor]:
     weights = {}
     for name, tensor in model.state_dict().items():
         _check_finite(name, tensor, path)
-        dtype = torch.float16 if half and tensor.is_floating_point() else tensor.dtype
         # A copy each: the layers of an LSTM may share one storage, which safetensors refuses.
-        weights[name] = tensor.detach().to("cpu", dtype, copy=True).contiguous()
-        if not weights[name].isfinite().all():
+        weights[name] = tensor.detach().to("cpu", copy=True).contiguous()
+    if precision == "int8":
+        weights = quantise(weights)
+    elif precision == "float16":
+        weights = {n: x.half() if x.is_floating_point() else x for n, x in weights.items()}
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
             raise BundleError(f"{path}: weights {name!r} exceed half precision; store all digits")
     return weights
+
+
+def _precision(tensors: Mapping[str, Tensor]) -> Precision:
+    kinds = {tensor.dtype for tensor in tensors.values()}
+    if torch.int8 in kinds:
+        return "int8"
+    return "float16" if torch.float16 in kinds else "float32"
 
 
 def _check_finite(name: str, tensor: Tensor, path: str | Path) -> None:

@@ -5,7 +5,7 @@ import json
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import safetensors.torch
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asr.bundle import load_bundle, save_bundle
+from asr.bundle import Precision, load_bundle, save_bundle
 from asr.checkpoint import best_checkpoints, load_average, load_checkpoint
 from asr.decoding.config import DecoderConfig
 from asr.errors import BundleError
@@ -22,6 +22,7 @@ from asr.features import FeatureConfig
 from asr.lm.kenlm_binary import MAGIC
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
+from asr.quantisation import quantise, restore
 
 FEATURES = FeatureConfig(n_mels=8, normalisation="global")
 ENCODER = EncoderConfig(hidden_size=8, num_layers=1, conv_channels=2)
@@ -37,7 +38,7 @@ def model() -> CtcModel:
 def path(tmp_path: Path, model: CtcModel) -> Path:
     """Return a bundle of ``model`` in single precision."""
     path = tmp_path / "model.asr"
-    save_bundle(path, model, DecoderConfig(), "# Card — ok\n", half=False)
+    save_bundle(path, model, DecoderConfig(), "# Card — ok\n", precision="float32")
     return path
 
 
@@ -86,7 +87,7 @@ def test_single_precision_gives_the_same_outputs(path: Path, model: CtcModel) ->
 
 
 def test_half_precision_equals_rounded_weights(path: Path, model: CtcModel) -> None:
-    save_bundle(path, model, DecoderConfig(), "", half=True)
+    save_bundle(path, model, DecoderConfig(), "", precision="float16")
     loaded = load_bundle(path).model
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor.half().float())
@@ -96,9 +97,34 @@ def test_half_precision_equals_rounded_weights(path: Path, model: CtcModel) -> N
     assert torch.equal(log_probs(loaded), log_probs(model))
 
 
+def test_eight_bits_are_close_and_a_quarter_of_the_size(path: Path) -> None:
+    model = CtcModel(FEATURES, EncoderConfig(hidden_size=64, num_layers=2), " AB").eval()
+    save_bundle(path, model, DecoderConfig(), "", precision="float32")
+    whole = path.stat().st_size
+    save_bundle(path, model, DecoderConfig(), "", precision="int8")
+    loaded = load_bundle(path).model
+    weights = restore(quantise(model.state_dict()))
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, weights[name].float()) and tensor.dtype == torch.float32
+    torch.testing.assert_close(log_probs(loaded), log_probs(model), rtol=0.02, atol=0.02)
+    assert path.stat().st_size < 0.3 * whole
+
+
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_a_model_keeps_the_precision_that_it_was_stored_in(
+    path: Path, model: CtcModel, precision: Precision
+) -> None:
+    save_bundle(path, model, DecoderConfig(), "", precision=precision)
+    before = path.read_bytes()
+    bundle = load_bundle(path)
+    assert bundle.precision == precision
+    bundle.save(path)
+    assert path.read_bytes() == before
+
+
 def test_statistics_travel_with_the_weights(path: Path, model: CtcModel) -> None:
     model.normalisation.set_statistics(torch.arange(8.0), torch.arange(1.0, 9.0))
-    save_bundle(path, model, DecoderConfig(), "", half=False)
+    save_bundle(path, model, DecoderConfig(), "", precision="float32")
     assert torch.equal(log_probs(load_bundle(path).model), log_probs(model))
 
 
@@ -120,7 +146,9 @@ def test_language_and_character_model_travel_along(path: Path, model: CtcModel) 
 
 
 def test_the_same_model_gives_the_same_bytes(path: Path, model: CtcModel, tmp_path: Path) -> None:
-    save_bundle(tmp_path / "again.asr", model, DecoderConfig(), "# Card — ok\n", half=False)
+    save_bundle(
+        tmp_path / "again.asr", model, DecoderConfig(), "# Card — ok\n", precision="float32"
+    )
     assert (tmp_path / "again.asr").read_bytes() == path.read_bytes()
 
 
@@ -135,7 +163,7 @@ def test_older_bundles_lack_newer_settings(path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 3}, "has format 3, this version reads up to 2; upgrade asr"),
+        ({"format_version": 4}, "has format 4, this version reads up to 3; upgrade asr"),
         ({"format_version": "1"}, "has format '1'"),
         ({"beam": 1}, "unknown key 'beam'"),
         ({"alphabet": 3}, "alphabet is not a text"),
@@ -175,6 +203,10 @@ def test_a_malformed_configuration_is_refused(path: Path, content: bytes) -> Non
         ({"output.bias": torch.full((6,), torch.nan)}, "'output.bias' are not finite"),
         ({"output.bias": torch.tensor([0, 0, 0, 0, 0, torch.inf])}, "not finite"),
         ({"output.bias": torch.zeros(6, dtype=torch.int64)}, "torch.int64"),
+        ({"output.bias.scales": torch.ones(6)}, "'output.bias' have no scale for each row"),
+        ({"output.weight.scales": torch.ones(7)}, "'output.weight' have no scale for each row"),
+        ({"output.weight.scales": torch.full((6,), torch.nan)}, "'output.weight' are not finite"),
+        ({"lost.scales": torch.ones(6)}, "has the unknown weights 'lost.scales'"),
     ],
 )
 def test_wrong_weights_are_refused(
@@ -241,15 +273,18 @@ def test_a_changed_byte_is_noticed_or_harmless(path: Path, model: CtcModel, data
         assert torch.equal(log_probs(loaded), log_probs(model))
 
 
-@pytest.mark.parametrize(("value", "half"), [(torch.nan, False), (torch.inf, True), (1e5, True)])
+@pytest.mark.parametrize(
+    ("value", "precision"),
+    [(torch.nan, "float32"), (torch.inf, "float16"), (1e5, "float16"), (1e5, "int8")],
+)
 def test_weights_that_cannot_be_stored_leave_the_old_file(
-    path: Path, model: CtcModel, value: float, half: bool
+    path: Path, model: CtcModel, value: float, precision: Precision
 ) -> None:
     before = path.read_bytes()
     with torch.no_grad():
         model.output.bias[0] = value
     with pytest.raises(BundleError, match=r"output\.bias"):
-        save_bundle(path, model, DecoderConfig(), "", half=half)
+        save_bundle(path, model, DecoderConfig(), "", precision=precision)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 

@@ -357,7 +357,7 @@ def test_export_makes_a_model(checkpoint: Path, folder: Path, transcriber: Trans
 
 def test_export_without_a_card_says_so(checkpoint: Path) -> None:
     output = checkpoint.with_suffix(".asr")
-    assert run("export", checkpoint, "-o", output, "--no-half").exit_code == 0
+    assert run("export", checkpoint, "-o", output, "--precision", "int8").exit_code == 0
     assert "without a card" in run("info", output).stdout
 
 

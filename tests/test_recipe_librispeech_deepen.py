@@ -27,7 +27,7 @@ def small(path: Path, cell: Cell = "lstm", bidirectional: bool = True) -> Path:
     encoder = EncoderConfig(cell=cell, bidirectional=bidirectional, hidden_size=8, num_layers=2)
     model = CtcModel(FeatureConfig(n_mels=8), encoder, "AB ")
     decoder = DecoderConfig(beam_width=17)
-    save_bundle(path, model, decoder, "card", language_model=b"n", half=False)
+    save_bundle(path, model, decoder, "card", language_model=b"n", precision="float32")
     return path
 
 

@@ -1,8 +1,10 @@
-"""Noise to train with, held-out noise, and recordings in which nobody speaks."""
+"""Noise to train with, recorded and made, held-out noise, and recordings without speech."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,6 +14,15 @@ from asr.audio import audio_duration
 from asr.data.manifest import read_manifest
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "librispeech" / "noise.py"
+
+
+@pytest.fixture(scope="module")
+def recipe() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("noise", RECIPE)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -27,7 +38,7 @@ def test_kinds_are_split_and_speechless_recordings_vary_in_length(tmp_path: Path
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, 0.1 * draw.standard_normal(22_050 * 3), 22_050)
     output = tmp_path / "out"
-    done = run(tmp_path / "noise", "--output", output)
+    done = run(tmp_path / "noise", "--output", output, "--coloured", 0)
     assert done.returncode == 0, done.stderr
     assert "6 recordings without speech" in done.stdout
 
@@ -42,8 +53,35 @@ def test_kinds_are_split_and_speechless_recordings_vary_in_length(tmp_path: Path
     assert durations == pytest.approx([utterance.duration for utterance in utterances])
     assert 1.5 <= min(durations) < max(durations) <= 15 and len(set(durations)) == 6
     before = (output / "speechless.jsonl").read_bytes()
-    assert run(tmp_path / "noise", "--output", output).returncode == 0
+    assert run(tmp_path / "noise", "--output", output, "--coloured", 0).returncode == 0
     assert (output / "speechless.jsonl").read_bytes() == before
+
+
+def test_coloured_noise_is_trained_with(tmp_path: Path) -> None:
+    (tmp_path / "noise" / "rain").mkdir(parents=True)
+    rain = np.random.default_rng(0).standard_normal(16_000)
+    soundfile.write(tmp_path / "noise" / "rain" / "0.wav", 0.1 * rain, 16_000)
+    done = run(tmp_path / "noise", "--output", tmp_path / "out", "--coloured", 3)
+    assert "4 recordings without speech" in done.stdout, done.stderr
+    clips = sorted((tmp_path / "out" / "train" / "coloured").iterdir())
+    assert [audio_duration(clip) for clip in clips] == [5, 5, 5]
+    assert len({clip.read_bytes() for clip in clips}) == 3
+
+
+def test_the_colour_is_a_straight_slope(recipe: ModuleType) -> None:
+    """A line through the octaves' mean power has the slope that was drawn, 0.5 to -2."""
+    slopes = []
+    for seed in range(20):
+        noise = recipe.coloured_noise(np.random.default_rng(seed))
+        assert noise.shape == (80_000,) and np.abs(noise).max() == pytest.approx(0.5)
+        power = np.abs(np.fft.rfft(noise)) ** 2
+        octaves = 100 * 2 ** np.arange(7)  # Hz; a bin is 0.2 Hz wide
+        means = [power[low * 5 : low * 10].mean() for low in octaves]
+        slope, offset = np.polyfit(np.log(octaves), np.log(means), 1)
+        assert np.abs(np.polyval((slope, offset), np.log(octaves)) - np.log(means)).max() < 0.5
+        slopes.append(slope)
+        assert slope == pytest.approx(np.random.default_rng(seed).uniform(-2, 0.5), abs=0.1)
+    assert min(slopes) < -1.5 and max(slopes) > 0
 
 
 def test_a_folder_without_noise_is_one_line(tmp_path: Path) -> None:

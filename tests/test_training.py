@@ -185,7 +185,7 @@ def test_unknown_characters_stop_the_training_with_their_counts(corpus, tmp_path
 def bundle(uninterrupted, tmp_path_factory):
     path = tmp_path_factory.mktemp("bundle") / "tones.asr"
     model = load_checkpoint(uninterrupted / "checkpoints" / "last.ckpt")
-    save_bundle(path, model, DecoderConfig(), "# Tones\n", half=False)
+    save_bundle(path, model, DecoderConfig(), "# Tones\n", precision="float32")
     return path
 
 

@@ -1,7 +1,7 @@
 """``asr export``: a training checkpoint to a model bundle."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,9 +14,10 @@ def export(
     card: Annotated[
         Path | None, typer.Option(help="Model card, Markdown: data, licences, error rates, limits.")
     ] = None,
-    half: Annotated[
-        bool, typer.Option(help="Store weights in half precision, which halves the file.")
-    ] = True,
+    precision: Annotated[
+        Literal["float32", "float16", "int8"],
+        typer.Option(help="Of the weights in the file: 4, 2 or 1 byte each."),
+    ] = "float16",
     average: Annotated[
         int,
         typer.Option(min=1, help="Mean of the weights of so many of a run's best checkpoints."),
@@ -40,5 +41,6 @@ def export(
             text = card.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f"{card}: cannot read this card: {error}") from error
-    save_bundle(output, load_average(checkpoints[:average]), DecoderConfig(), text, half=half)
+    model = load_average(checkpoints[:average])
+    save_bundle(output, model, DecoderConfig(), text, precision=precision)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")

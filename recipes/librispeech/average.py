@@ -8,9 +8,11 @@ weights, the decoder's settings and the language model too, is that of the first
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
-from asr.bundle import Bundle, load_bundle
+from asr.bundle import Bundle, Precision, load_bundle
 from asr.checkpoint import mean_weights
 from asr.errors import AsrError, ConfigError
 
@@ -46,12 +48,13 @@ def main() -> None:
     )
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--shares", type=float, nargs="+", help="of each model; equal if not given")
+    parser.add_argument("--precision", choices=get_args(Precision), help="the first model's")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     try:
         bundles = [load_bundle(path) for path in options.models]
         mean = average(bundles, options.shares or [1.0] * len(bundles))
-        mean.save(options.output)
+        replace(mean, precision=options.precision or mean.precision).save(options.output)
     except AsrError as error:
         raise SystemExit(f"average: error: {error}") from error
     print(f"{options.output}: the mean of {len(bundles)} models")

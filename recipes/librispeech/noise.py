@@ -4,6 +4,7 @@
 
 NOISE is a folder with one folder per kind of noise, as ESC-10 has. Three quarters of each kind go
 to ``train/``, for ``data.augment.noise_dir``; the rest to ``held_out/``, for ``robustness.py``.
+Coloured noise, which covers more of speech than most that is recorded, is made for ``train/``.
 From those in ``train/`` the recordings of ``speechless.jsonl`` are made: cut or repeated to 1.5 to
 15 seconds, so that batches mix them with speech of all lengths, with an empty text.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from asr.audio import load_audio
 from asr.data.dataset import noise_files
@@ -22,6 +24,9 @@ from asr.errors import AsrError
 
 RATE = 16_000
 SECONDS = (1.5, 15.0)
+COLOURED_SECONDS = 5
+
+Samples = NDArray[np.float64]
 
 
 def split(noise: Path, output: Path) -> list[Path]:
@@ -39,6 +44,33 @@ def split(noise: Path, output: Path) -> list[Path]:
             if part == "train":
                 train.append(copy)
     return train
+
+
+def coloured(number: int, folder: Path) -> list[Path]:
+    """Write clips of noise from blue to brown, whose loudness comes and goes; return them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = []
+    for index in range(number):
+        path = folder / f"{index:03d}.flac"
+        soundfile.write(path, coloured_noise(np.random.default_rng(index)), RATE)
+        clips.append(path)
+    return clips
+
+
+def coloured_noise(draw: np.random.Generator) -> Samples:
+    """Return noise of a random slope of its power spectrum, f^0.5 to f^-2, and random swell.
+
+    Its level swings by up to 6 dB either way, 0.1 to 4 times a second, as waves and rain do.
+    """
+    length = COLOURED_SECONDS * RATE
+    frequencies = np.fft.rfftfreq(length, 1 / RATE)
+    slope = draw.uniform(-2, 0.5)
+    spectrum = np.fft.rfft(draw.standard_normal(length))
+    spectrum *= np.maximum(frequencies, 50) ** (slope / 2)  # 50 Hz: a rumble without end is none
+    cycles = draw.uniform(0.1, 4) * np.arange(length) / RATE + draw.uniform()
+    decibels = draw.uniform(0, 6) * np.sin(2 * np.pi * cycles)
+    noise = np.fft.irfft(spectrum, length) * 10 ** (decibels / 20)
+    return 0.5 * noise / np.abs(noise).max()
 
 
 def speechless(clips: list[Path], folder: Path) -> list[Utterance]:
@@ -62,9 +94,11 @@ def main() -> None:
     )
     parser.add_argument("noise", type=Path)
     parser.add_argument("--output", type=Path, default=Path("data/noise"))
+    parser.add_argument("--coloured", type=int, default=120, help="clips of noise to make")
     options = parser.parse_args()
     try:
         train = split(options.noise, options.output)
+        train += coloured(options.coloured, options.output / "train" / "coloured")
         utterances = speechless(train, options.output / "speechless")
         manifest = options.output / "speechless.jsonl"
         write_manifest(manifest, utterances)
