@@ -220,6 +220,7 @@ def load_weights(model: CtcModel, tensors: Mapping[str, Tensor], path: Path) -> 
         name = min(tensors.keys() ^ expected.keys())
         problem = "lacks" if name in expected else "has the unknown"
         raise BundleError(f"{path}: {problem} weights {name!r}; make or fetch the model again")
+    weights = {}
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise BundleError(
@@ -228,8 +229,8 @@ def load_weights(model: CtcModel, tensors: Mapping[str, Tensor], path: Path) -> 
             )
         if tensor.is_floating_point() != expected[name].is_floating_point():
             raise BundleError(f"{path}: weights {name!r} are {tensor.dtype}; make the model again")
-        _check_finite(name, tensor, path)
-    weights = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+        weights[name] = tensor.to(expected[name].dtype)
+        _check_finite(name, weights[name], path)
     model.load_state_dict(weights, assign=True)
 
 

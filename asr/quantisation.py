@@ -40,7 +40,7 @@ def restore(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under their names, those in eight bits as float32; undoes `quantise`.
 
     Raises:
-        ValueError: a tensor has no scales, or not one for each row.
+        ValueError: a tensor has scales, but not one in float32 for each row.
     """
     weights = {}
     for name, tensor in stored.items():
@@ -49,7 +49,8 @@ def restore(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         weights[name] = tensor
         scales = stored.get(name + SCALES)
         if scales is not None:
-            if tensor.ndim < 2 or scales.shape != tensor.shape[:1]:
+            right = scales.shape == tensor.shape[:1] and scales.dtype == torch.float32
+            if tensor.dtype != torch.int8 or tensor.ndim < 2 or not right:
                 raise ValueError(f"weights {name!r} have no scale for each row")
             weights[name] = (tensor.flatten(1) * scales[:, None]).view(tensor.shape)
     return weights

@@ -203,9 +203,11 @@ def test_a_malformed_configuration_is_refused(path: Path, content: bytes) -> Non
         ({"output.bias": torch.full((6,), torch.nan)}, "'output.bias' are not finite"),
         ({"output.bias": torch.tensor([0, 0, 0, 0, 0, torch.inf])}, "not finite"),
         ({"output.bias": torch.zeros(6, dtype=torch.int64)}, "torch.int64"),
+        ({"output.bias": torch.full((6,), torch.nan).to(torch.float8_e4m3fn)}, "not finite"),
+        ({"output.bias": torch.full((6,), 1e300, dtype=torch.float64)}, "not finite"),
         ({"output.bias.scales": torch.ones(6)}, "'output.bias' have no scale for each row"),
         ({"output.weight.scales": torch.ones(7)}, "'output.weight' have no scale for each row"),
-        ({"output.weight.scales": torch.full((6,), torch.nan)}, "'output.weight' are not finite"),
+        ({"output.weight.scales": torch.ones(6)}, "'output.weight' have no scale for each row"),
         ({"lost.scales": torch.ones(6)}, "has the unknown weights 'lost.scales'"),
     ],
 )
@@ -214,6 +216,12 @@ def test_wrong_weights_are_refused(
 ) -> None:
     change_weights(path, **changes)
     assert_refused(path, message)
+
+
+def test_a_scale_that_is_no_number_is_refused(path: Path, model: CtcModel) -> None:
+    save_bundle(path, model, DecoderConfig(), "", precision="int8")
+    change_weights(path, **{"output.weight.scales": torch.full((6,), torch.nan)})
+    assert_refused(path, "'output.weight' are not finite")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -42,7 +42,16 @@ def test_what_was_quantised_stays_the_same(seed: int) -> None:
         assert torch.equal(tensor, once[name]), name
 
 
-@pytest.mark.parametrize("scales", [torch.ones(5), torch.ones(4, 1), torch.tensor(1.0)])
+@pytest.mark.parametrize(
+    "scales",
+    [
+        torch.ones(5),
+        torch.ones(4, 1),
+        torch.tensor(1.0),
+        torch.ones(4, dtype=torch.int8),
+        torch.ones(4).to(torch.float8_e4m3fn),
+    ],
+)
 def test_a_row_without_a_scale_is_refused(scales: Tensor) -> None:
     stored = quantise(weights_of(0, 1.0)) | {"matrix.scales": scales}
     with pytest.raises(ValueError, match="'matrix' have no scale for each row"):
