@@ -1,6 +1,5 @@
 """The digits recipe: its split, its download, and all of it on a few synthetic recordings."""
 
-import importlib.util
 import io
 import json
 import os
@@ -8,12 +7,12 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile
 from file_server import FileServer
+from recipe_scripts import load_recipe
 
 from asr.bundle import load_bundle
 from asr.data.manifest import read_manifest
@@ -22,16 +21,7 @@ ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "digits"
 CORPORA = os.environ.get("ASR_CORPORA")
 WORDS = ["ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE"]
-
-
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("digits_prepare", RECIPE / "prepare.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-recipe = load_script()
+recipe = load_recipe("digits/prepare.py")
 
 
 def write_recordings(folder: Path, digits: range, numbers: list[int]) -> Path:

@@ -1,6 +1,5 @@
 """The Ray recipe with two local workers that die in the middle of their work."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 from babble import write_babbler, write_tones
+from recipe_scripts import load_recipe
 
 from asr.data.manifest import Utterance, write_manifest
 from asr.transcriber import Transcriber
@@ -21,6 +21,7 @@ MORTAL = """
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import transcribe_ray
 
@@ -60,14 +61,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "4.wav").write_text("no sound")
     write_manifest(tmp_path / "all.jsonl", utterances)
     return tmp_path
-
-
-def load_recipe() -> Any:
-    spec = importlib.util.spec_from_file_location("transcribe_ray", RECIPE / "transcribe_ray.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
@@ -116,7 +109,7 @@ def test_workers_die_and_nothing_is_lost_or_doubled(folder: Path) -> None:
 
 
 def test_what_is_done_is_not_done_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = load_recipe()
+    recipe = load_recipe("distributed/transcribe_ray.py")
     output, parts = folder / "out.jsonl", folder / "out.jsonl.parts"
     done = [{"id": f"id-{number}", "text": f"text {number}"} for number in (0, 2, 4)]
     recipe.write_rows(output, [*done[:2], {"id": "gone", "text": "no longer in the manifest"}])
@@ -143,7 +136,7 @@ def test_what_is_done_is_not_done_again(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_worker_leaves_a_finished_part_alone(folder: Path) -> None:
-    recipe = load_recipe()
+    recipe = load_recipe("distributed/transcribe_ray.py")
     worker = recipe.Worker(folder / "parts", folder / "babbler.asr", "cpu")
     batch = {"part": "0.jsonl", "utterances": json.dumps([["a"], [str(folder / "0.wav")]])}
     worker(batch)
@@ -161,7 +154,7 @@ def test_without_ray_it_says_what_to_install(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    recipe = load_recipe()
+    recipe = load_recipe("distributed/transcribe_ray.py")
     command = ["transcribe_ray.py", str(folder / "all.jsonl"), "-o", str(folder / "out.jsonl")]
     monkeypatch.setattr("sys.argv", command)
     assert recipe.main() == 1

@@ -1,10 +1,10 @@
 """The official language models: fetched from a real server, used as they come."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 from file_server import FileServer
+from recipe_scripts import load_recipe
 
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.config import DecoderConfig
@@ -14,10 +14,7 @@ from asr.lm.ngram import encode_text, estimate
 from asr.lm.word_model import WordModel
 from asr.text import CharTokenizer
 
-SCRIPT = Path(__file__).parents[1] / "recipes" / "librispeech" / "lm.py"
-spec = importlib.util.spec_from_file_location("librispeech_lm", SCRIPT)
-recipe = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(recipe)
+recipe = load_recipe("librispeech/lm.py")
 
 
 def test_fetches_models_and_lexicon_that_load_as_they_are(

@@ -1,6 +1,5 @@
 """Noise to train with, recorded and made, held-out noise, and recordings without speech."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
+from recipe_scripts import load_recipe
 
 from asr.audio import audio_duration
 from asr.data.manifest import read_manifest
@@ -18,11 +18,7 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "librispeech" / "noise.py"
 
 @pytest.fixture(scope="module")
 def recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("noise", RECIPE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_recipe("librispeech/noise.py")
 
 
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":

@@ -1,32 +1,21 @@
 import hashlib
-import importlib.util
 import io
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile
 from file_server import FileServer
+from recipe_scripts import load_recipe
 
 from asr.data.manifest import read_manifest
 
 SCRIPT = Path(__file__).parents[1] / "recipes" / "librispeech" / "prepare.py"
-
-
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("librispeech_prepare", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-recipe = load_script()
+recipe = load_recipe("librispeech/prepare.py")
 
 
 def make_tree(corpus: Path, subset: str, suffix: str = "flac") -> None:

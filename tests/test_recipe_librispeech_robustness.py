@@ -1,6 +1,5 @@
 """The table of distorted copies, on tones."""
 
-import importlib.util
 import math
 import sys
 from pathlib import Path
@@ -10,20 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 from babble import write_babbler, write_tones
+from recipe_scripts import load_recipe
 from tones import SAMPLE_RATE
 
 from asr.data.manifest import Utterance, write_manifest
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "librispeech" / "robustness.py"
-
 
 @pytest.fixture(scope="module")
 def recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("robustness", RECIPE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_recipe("librispeech/robustness.py")
 
 
 @pytest.fixture

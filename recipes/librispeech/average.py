@@ -48,7 +48,9 @@ def main() -> None:
     )
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--shares", type=float, nargs="+", help="of each model; equal if not given")
-    parser.add_argument("--precision", choices=get_args(Precision), help="the first model's")
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), help="of what is written; else the first's"
+    )
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     try:

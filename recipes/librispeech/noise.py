@@ -5,7 +5,7 @@
 NOISE is a folder with one folder per kind of noise, as ESC-10 has. Three quarters of each kind go
 to ``train/``, for ``data.augment.noise_dir``; the rest to ``held_out/``, for ``robustness.py``.
 Coloured noise, which covers more of speech than most that is recorded, is made for ``train/``.
-From those in ``train/`` the recordings of ``speechless.jsonl`` are made: cut or repeated to 1.5 to
+From all in ``train/`` the recordings of ``speechless.jsonl`` are made: cut or repeated to 1.5 to
 15 seconds, so that batches mix them with speech of all lengths, with an empty text.
 """
 
@@ -66,7 +66,7 @@ def coloured_noise(draw: np.random.Generator) -> Samples:
     frequencies = np.fft.rfftfreq(length, 1 / RATE)
     slope = draw.uniform(-2, 0.5)
     spectrum = np.fft.rfft(draw.standard_normal(length))
-    spectrum *= np.maximum(frequencies, 50) ** (slope / 2)  # 50 Hz: a rumble without end is none
+    spectrum *= np.maximum(frequencies, 50) ** (slope / 2)  # flat below, lest all be rumble
     cycles = draw.uniform(0.1, 4) * np.arange(length) / RATE + draw.uniform()
     decibels = draw.uniform(0, 6) * np.sin(2 * np.pi * cycles)
     noise = np.fft.irfft(spectrum, length) * 10 ** (decibels / 20)
