@@ -46,6 +46,7 @@ from asr.lm.character_training import (
     truncated_losses,
 )
 from asr.lm.pieces import learn_pieces
+from asr.quantisation import quantise, restore
 from asr.text import ENGLISH, CharTokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -217,8 +218,9 @@ def test_a_file_gives_the_model_back(tmp_path: Path, cell: Cell, more: dict[str,
     assert loaded.score(texts).tolist() == pytest.approx(model.score(texts).tolist(), abs=0.02)
     save_character_model(second, loaded)
     assert second.read_bytes() == first.read_bytes()
+    rounded = restore(quantise(model.state_dict()))
     for name, weights in load_character_model(second).state_dict().items():
-        assert torch.equal(weights, model.state_dict()[name].half().float())
+        assert torch.equal(weights, rounded[name].float())
 
 
 def write_file(path: Path, tensors: dict[str, Tensor], **settings: object) -> None:
@@ -245,7 +247,7 @@ def test_bad_files_are_told(tmp_path: Path) -> None:
     refused("no such file")
     safetensors.torch.save_file(weights, path)
     refused("not a character model")
-    for version in (3, 0, "1", True, None):
+    for version in (4, 0, "1", True, None):
         write_file(path, weights, format_version=version)
         refused(f"has format {version!r}")
     for wrong in (
@@ -273,6 +275,10 @@ def test_bad_files_are_told(tmp_path: Path) -> None:
         refused("its weights are not those of its settings")
     write_file(path, {name: x for name, x in weights.items() if name != "output.bias"})
     refused("its weights are not those of its settings")
+    write_file(path, weights | {"output.weight": weights["output.weight"].to(torch.int8)})
+    refused("its weights are not those of its settings")
+    write_file(path, weights | {"output.weight.scales": torch.ones(29)})
+    refused("weights 'output.weight' have no scale for each row")
     write_file(path, weights | {"output.bias": torch.full((29,), math.nan)})
     refused("its weights are not finite")
     safetensors.torch.save_file(weights, path, {METADATA: "no JSON"})
@@ -287,6 +293,10 @@ def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         model.output.bias[3] = 1e6  # infinite in half precision
     with pytest.raises(LanguageModelError, match=r"'output.bias' are not finite"):
+        save_character_model(path, model)
+    with torch.no_grad():
+        model.output.weight[3, 4] = math.nan
+    with pytest.raises(LanguageModelError, match=r"'output.weight' are not finite"):
         save_character_model(path, model)
     assert path.read_bytes() == before
 

@@ -45,6 +45,18 @@ def test_finds_the_lowest_point_of_a_valley() -> None:
     assert best.wer == pytest.approx(0.1)
 
 
+def test_unknown_words_that_come_too_cheap_do_not_mislead() -> None:
+    """Until they are dear, other weights look best, and from those no step leads on."""
+
+    def errors(config: DecoderConfig) -> list[str]:
+        if config.unknown_score > -12:
+            return with_errors(200 + 500 * abs(config.lm_weight - 1.3))
+        return with_errors(100 + 500 * abs(config.lm_weight - 0.9) - config.unknown_score)
+
+    chosen, _ = tune(errors, REFERENCES, DecoderConfig())
+    assert (chosen.lm_weight, chosen.unknown_score) == (0.9, -13.0)
+
+
 def test_finds_the_weight_of_the_priors() -> None:
     start = DecoderConfig(priors=(-1.0, -2.0))
     chosen, _ = tune(

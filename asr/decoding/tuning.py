@@ -11,11 +11,11 @@ from asr.decoding.config import DecoderConfig
 from asr.decoding.hypothesis import Hypothesis
 
 LM_WEIGHTS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3)
-WORD_SCORES = (-1.0, 0.0, 1.0, 2.0, 3.0)
-PRIOR_WEIGHT = 0.5  # of the coarse grid
-STEPS = {"lm_weight": 0.1, "word_score": 0.5, "prior_weight": 0.1}
-LEAST = {"lm_weight": 0.01, "word_score": -np.inf, "prior_weight": 0.0}
-UNKNOWN_SCORES = (-2.0, -4.0, -6.0, -9.0, -13.0, -100.0)
+WORD_SCORES = (-2.0, -1.0, 0.0, 1.0, 2.0)
+UNKNOWN_SCORES = (-2.0, -4.0, -6.0, -9.0, -13.0, -18.0, -100.0)
+LM_WEIGHT, WORD_SCORE, PRIOR_WEIGHT = 0.8, 0.0, 0.5  # where those are tried
+STEPS = {"lm_weight": 0.1, "word_score": 0.5, "prior_weight": 0.1, "unknown_score": 2.0}
+LEAST = {"lm_weight": 0.01, "prior_weight": 0.0, "word_score": -np.inf, "unknown_score": -np.inf}
 SEARCH_WIDTH = 50  # weights that are best for it are good for wider beams, and it takes less time
 BEAM_WIDTHS = (25, 50, 100, 200, 400)
 WORTH_IT = 0.001  # relative gain that a wider beam must bring
@@ -48,9 +48,10 @@ def tune(
 ) -> tuple[DecoderConfig, list[Trial]]:
     """Search for the best settings of a beam with a language model.
 
-    A coarse grid of weight and word score, then a walk downhill from its best point, there with
-    the weight of the priors as well, then the score of unknown words, then the smallest beam that
-    is as good as wider ones.
+    First the score of unknown words, as the best weights where these come too cheap are others;
+    then a coarse grid of weight and word score, and a walk downhill from its best point, there
+    with the score of unknown words and the weight of the priors as well; then the smallest beam
+    that is as good as wider ones.
 
     Args:
         decode: returns the text of each utterance under a setting.
@@ -79,8 +80,10 @@ def tune(
 
     prior_weight = PRIOR_WEIGHT if start.priors else 0.0
     start = replace(start, method="beam", beam_width=SEARCH_WIDTH, prior_weight=prior_weight)
+    start = replace(start, lm_weight=LM_WEIGHT, word_score=WORD_SCORE)
+    best = attempt(replace(start, unknown_score=score) for score in UNKNOWN_SCORES)
     best = attempt(
-        replace(start, lm_weight=weight, word_score=score)
+        replace(best.config, lm_weight=weight, word_score=score)
         for weight in LM_WEIGHTS
         for score in WORD_SCORES
     )
@@ -89,9 +92,6 @@ def tune(
         if better is best:
             break
         best = better
-    best = attempt(
-        [best.config, *(replace(best.config, unknown_score=score) for score in UNKNOWN_SCORES)]
-    )
     widths = [attempt([replace(best.config, beam_width=width)]) for width in BEAM_WIDTHS]
     lowest = min(trial.wer for trial in widths)
     chosen = next(trial for trial in widths if trial.wer <= lowest * (1 + WORTH_IT))

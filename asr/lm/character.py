@@ -25,13 +25,14 @@ from torch.nn.utils.rnn import pad_sequence
 from asr.atomic import whole_file
 from asr.errors import ConfigError, LanguageModelError, reason_of
 from asr.lm.pieces import PieceTokenizer
+from asr.quantisation import SCALES, quantise, restore
 from asr.text import ENGLISH, CharTokenizer
 
 Cell = Literal["lstm", "gru", "rnn_tanh"]
 
 BOUNDARY = CharTokenizer.blank  # begin and end of a text
 PADDING = -1
-FORMAT_VERSION = 2  # 1 knows neither pieces nor embeddings
+FORMAT_VERSION = 3  # 1 knows neither pieces nor embeddings, 2 no weights in eight bits
 METADATA = "asr_character_model"
 LARGEST = 10_000  # number of units or layers, so that a damaged file cannot ask for any
 SCORE_BATCH = 512  # texts that are scored at once; bounds the memory
@@ -244,7 +245,7 @@ def _draw(log_probs: Tensor, temperature: float, generator: torch.Generator | No
 
 
 def save_character_model(path: str | Path, model: CharacterModel) -> None:
-    """Write a model as one safetensors file, whole or not at all, in half precision.
+    """Write a model as one safetensors file, whole or not at all, its matrices in eight bits.
 
     Its settings are in the file's metadata. The same model gives the same bytes.
 
@@ -252,17 +253,18 @@ def save_character_model(path: str | Path, model: CharacterModel) -> None:
         LanguageModelError: a weight is not finite, or not within half precision; the file cannot
             be written.
     """
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        weights[name] = tensor.to("cpu", torch.float16, copy=True).contiguous()
-        if not weights[name].isfinite().all():
+    weights = {name: x.detach().to("cpu").contiguous() for name, x in model.state_dict().items()}
+    stored = quantise(weights)
+    for name, tensor in stored.items():
+        if not tensor.isfinite().all():
+            name = name.removesuffix(SCALES)
             raise LanguageModelError(
                 f"{path}: weights {name!r} are not finite; train the model again"
             )
     settings = {"format_version": FORMAT_VERSION, **asdict(model.config)}
     try:
         with whole_file(path) as partial:
-            safetensors.torch.save_file(weights, partial, {METADATA: json.dumps(settings)})
+            safetensors.torch.save_file(stored, partial, {METADATA: json.dumps(settings)})
     except OSError as error:
         raise LanguageModelError(f"{path}: cannot write this model: {reason_of(error)}") from error
 
@@ -289,8 +291,8 @@ def parse_character_model(content: bytes, path: str | Path) -> CharacterModel:
         path: where it was stored, for messages.
     """
     try:
-        weights = {name: x.float() for name, x in safetensors.torch.load(content).items()}
-    except SafetensorError as error:
+        weights = restore(safetensors.torch.load(content))
+    except (SafetensorError, ValueError) as error:
         raise _unreadable(path, error) from error
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata = header.get("__metadata__") or {}
@@ -298,13 +300,14 @@ def parse_character_model(content: bytes, path: str | Path) -> CharacterModel:
     with torch.device("meta"):  # shapes alone: whatever the settings say, nothing is allocated
         model = CharacterModel(config)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if {name: tensor.shape for name, tensor in weights.items()} != expected:
+    numbers = all(tensor.is_floating_point() for tensor in weights.values())
+    if not numbers or {name: tensor.shape for name, tensor in weights.items()} != expected:
         raise LanguageModelError(
             f"{path}: its weights are not those of its settings; train or fetch the model again"
         )
     if not all(tensor.isfinite().all() for tensor in weights.values()):
         raise LanguageModelError(f"{path}: its weights are not finite; train the model again")
-    model.load_state_dict(weights, assign=True)
+    model.load_state_dict({n: x.float() for n, x in weights.items()}, assign=True)
     return model.eval()
 
 

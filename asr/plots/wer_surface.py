@@ -12,15 +12,15 @@ from asr.plots.style import RED
 
 
 def draw_wer_surface(trials: Sequence[Trial], chosen: DecoderConfig, title: str) -> Figure:
-    """Draw the trials that differ in weight, word score and priors alone, 1200 x 900 pixels.
+    """Draw the trials of the first one's beam width, 1200 x 900 pixels.
 
-    Each weight and word score shows the rate of the priors that serve it best.
+    Each weight and word score shows the rate of the priors and unknown words that serve it best.
     """
-    first = trials[0].config
+    width = trials[0].config.beam_width
     lowest: dict[tuple[float, float], float] = {}
     for trial in trials:
         config = trial.config
-        if (config.unknown_score, config.beam_width) == (first.unknown_score, first.beam_width):
+        if config.beam_width == width:
             point = config.lm_weight, config.word_score
             lowest[point] = min(trial.wer, lowest.get(point, trial.wer))
     weights, scores = zip(*lowest, strict=True)
