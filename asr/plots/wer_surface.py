@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from matplotlib.tri import Triangulation
 
 from asr.decoding.config import DecoderConfig
 from asr.decoding.tuning import Trial
@@ -29,8 +30,14 @@ def draw_wer_surface(trials: Sequence[Trial], chosen: DecoderConfig, title: str)
     axes = figure.add_subplot()
     # Far off, differences matter little.
     levels = np.linspace(min(rates), max(1.3 * min(rates), min(rates) + 0.01), 25)
+    # Neighbours by steps of the grid: 0.2 of weight are as far as 1 of score.
+    triangles = Triangulation([5 * weight for weight in weights], scores).triangles
     surface = axes.tricontourf(
-        weights, scores, rates, levels=levels, cmap="cividis_r", extend="max"
+        Triangulation(weights, scores, triangles),
+        rates,
+        levels=levels,
+        cmap="cividis_r",
+        extend="max",
     )
     axes.scatter(weights, scores, c="white", edgecolors="black", s=22, linewidths=0.7)
     for weight, score, rate in zip(weights, scores, rates, strict=True):
