@@ -7,7 +7,7 @@
 - ``weights.safetensors``: the weights, in single or half precision or in eight bits;
 - ``MODEL_CARD.md``: what the model was trained on, under which licences, and how well it does;
 - ``lm.klm`` or ``lm.arpa.gz``, if the model has a language model: its n-grams, in KenLM's binary
-  format, which the archive deflates by a fifth, or as text;
+  format, which the archive deflates by an eighth or more, or as text;
 - ``char_lm.safetensors``, if it has one: a character model, in eight bits.
 
 Nothing in it is ever unpickled, so a bundle from a stranger cannot run code.

@@ -13,7 +13,7 @@ from asr.decoding.hypothesis import Hypothesis
 LM_WEIGHTS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.3)
 WORD_SCORES = (-2.0, -1.0, 0.0, 1.0, 2.0)
 UNKNOWN_SCORES = (-2.0, -4.0, -6.0, -9.0, -13.0, -18.0, -100.0)
-LM_WEIGHT, WORD_SCORE, PRIOR_WEIGHT = 0.8, 0.0, 0.5  # where those are tried
+LM_WEIGHT, WORD_SCORE, PRIOR_WEIGHT = 0.8, 0.0, 0.5  # where unknown scores are tried
 STEPS = {"lm_weight": 0.1, "word_score": 0.5, "prior_weight": 0.1, "unknown_score": 2.0}
 LEAST = {"lm_weight": 0.01, "prior_weight": 0.0, "word_score": -np.inf, "unknown_score": -np.inf}
 SEARCH_WIDTH = 50  # weights that are best for it are good for wider beams, and it takes less time
@@ -79,8 +79,14 @@ def tune(
         return min(found, key=lambda trial: trial.wer)
 
     prior_weight = PRIOR_WEIGHT if start.priors else 0.0
-    start = replace(start, method="beam", beam_width=SEARCH_WIDTH, prior_weight=prior_weight)
-    start = replace(start, lm_weight=LM_WEIGHT, word_score=WORD_SCORE)
+    start = replace(
+        start,
+        method="beam",
+        beam_width=SEARCH_WIDTH,
+        lm_weight=LM_WEIGHT,
+        word_score=WORD_SCORE,
+        prior_weight=prior_weight,
+    )
     best = attempt(replace(start, unknown_score=score) for score in UNKNOWN_SCORES)
     best = attempt(
         replace(best.config, lm_weight=weight, word_score=score)
