@@ -276,7 +276,7 @@ def test_running_text_is_cut_into_sentences(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text(RUNNING)
     assert [" ".join(words) for words in read_sentences(tmp_path / "t.txt")] == [
         "CHAPTER II",
-        "YOU ASK MR LEVI WHERE HE IS SHE SAID",
+        "YOU ASK MISTER LEVI WHERE HE IS SHE SAID",
         "I DO",
         "THEN",
         "'TIS J S BACH'S",

@@ -26,6 +26,14 @@ _SENTENCE_END = re.compile(
     rf"(?<=[.?!]){_ABBREVIATIONS}(?<!\b[A-HJ-Z]\.)"
     rf"[{_CLOSING}]*(?:\s+(?=[{_OPENING}]*[A-Z])|\s*$)"
 )
+# Running text writes short what is said in full, and stands in full in transcripts.
+_SPOKEN = {
+    "MR": "MISTER",
+    "MRS": "MISSUS",
+    "DR": "DOCTOR",
+    "ST": "SAINT",
+    "MESSRS": "MESSIEURS",
+}
 _PUNCTUATED = re.compile(rf"[.?!][{_CLOSING}]*(?:\s|$)")
 
 # In running text an apostrophe that opens a word is a quotation mark, except in such as these.
@@ -45,8 +53,8 @@ def read_sentences(
 
     A file without sentence punctuation in its first :data:`SAMPLE_LINES` lines, such as a list
     of transcripts, has one sentence a line. Any other is running text: sentences end at ``.``,
-    ``?``, ``!`` or an empty line and may cross lines, and quotation marks that look like
-    apostrophes are taken off the words.
+    ``?``, ``!`` or an empty line and may cross lines, quotation marks that look like
+    apostrophes are taken off the words, and titles such as ``Mr.`` are spelled out.
 
     Args:
         path: UTF-8 text; what ends in .gz or .xz is decompressed on the way.
@@ -68,7 +76,7 @@ def read_sentences(
             for sentence in _split(lines) if running else lines:
                 words = normalise(sentence).split()
                 if running:
-                    words = list(map(_unquoted, words))
+                    words = [_SPOKEN.get(word, word) for word in map(_unquoted, words)]
                 if words := [word for word in words if word.strip("'")]:
                     yield words
     except (OSError, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error) as error:
