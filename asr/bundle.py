@@ -2,13 +2,15 @@
 
 ``NAME.asr`` is a zip archive whose members each have a checksum:
 
-- ``bundle.json``: ``format_version``, ``alphabet`` and the settings of front end, encoder and
-  decoder;
+- ``bundle.json``: ``format_version``, ``alphabet``, the names of the phones if the model has a
+  second output of them, and the settings of front end, encoder and decoder;
 - ``weights.safetensors``: the weights, in single or half precision or in eight bits;
 - ``MODEL_CARD.md``: what the model was trained on, under which licences, and how well it does;
 - ``lm.klm`` or ``lm.arpa.gz``, if the model has a language model: its n-grams, in KenLM's binary
   format, which the archive deflates by an eighth or more, or as text;
-- ``char_lm.safetensors``, if it has one: a character model, in eight bits.
+- ``char_lm.safetensors``, if it has one: a character model, in eight bits;
+- ``pronunciations.safetensors``, if it has an output of phones and a language model: how words
+  sound.
 
 Nothing in it is ever unpickled, so a bundle from a stranger cannot run code.
 """
@@ -39,11 +41,11 @@ from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
 from asr.quantisation import quantise, restore
 
-FORMAT_VERSION = 3  # 2 knows no weights in eight bits
+FORMAT_VERSION = 4  # 3 knows no phones, 2 no weights in eight bits
 CONFIG, WEIGHTS, CARD = MEMBERS = ("bundle.json", "weights.safetensors", "MODEL_CARD.md")
 LANGUAGE_MODELS = BINARY_MODEL, ARPA_MODEL = ("lm.klm", "lm.arpa.gz")
-CHARACTER_MODEL = "char_lm.safetensors"
-SETTINGS = ("alphabet", "features", "encoder", "decoder")
+CHARACTER_MODEL, PRONUNCIATIONS = "char_lm.safetensors", "pronunciations.safetensors"
+SETTINGS = ("alphabet", "phones", "features", "encoder", "decoder")
 
 Precision = Literal["float32", "float16", "int8"]
 
@@ -63,6 +65,7 @@ class Bundle:
             model has none.
         character_model: the content of a character model's file; ``None`` if the model has none.
         precision: that in which the file holds the weights.
+        pronunciations: the content of a packed dictionary; ``None`` if the model has none.
     """
 
     model: CtcModel
@@ -72,6 +75,7 @@ class Bundle:
     language_model: bytes | None = None
     character_model: bytes | None = None
     precision: Precision = "float16"
+    pronunciations: bytes | None = None
 
     @contextmanager
     def language_model_file(self) -> Iterator[Path | None]:
@@ -94,6 +98,7 @@ class Bundle:
             self.card,
             language_model=self.language_model,
             character_model=self.character_model,
+            pronunciations=self.pronunciations,
             precision=self.precision,
         )
 
@@ -118,6 +123,7 @@ def save_bundle(
     *,
     language_model: bytes | None = None,
     character_model: bytes | None = None,
+    pronunciations: bytes | None = None,
     precision: Precision = "float16",
 ) -> None:
     """Write a model bundle, whole or not at all. The same model gives the same bytes.
@@ -129,6 +135,7 @@ def save_bundle(
         card: model card, Markdown.
         language_model: a compressed ARPA file or KenLM's binary file.
         character_model: the content of a character model's file.
+        pronunciations: the content of a packed dictionary, see :mod:`asr.pronunciation`.
         precision: of the weights: ``float32`` as they are, ``float16`` in half of the space,
             ``int8`` in a quarter, see :mod:`asr.quantisation`.
 
@@ -139,6 +146,7 @@ def save_bundle(
     config = {
         "format_version": FORMAT_VERSION,
         "alphabet": model.tokenizer.alphabet,
+        "phones": list(model.phone_tokenizer.phones) if model.phone_tokenizer else [],
         "features": asdict(model.features_config),
         "encoder": asdict(model.encoder_config),
         "decoder": asdict(decoder),
@@ -152,6 +160,8 @@ def save_bundle(
         members[_language_model_name(language_model)] = language_model
     if character_model is not None:
         members[CHARACTER_MODEL] = character_model
+    if pronunciations is not None:
+        members[PRONUNCIATIONS] = pronunciations
     try:
         with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
             for name, content in members.items():
@@ -182,16 +192,24 @@ def load_bundle(path: str | Path) -> Bundle:
     load_weights(model, weights, path)
     decoder = _config(DecoderConfig, settings["decoder"], path)
     ngrams = next((members[name] for name in LANGUAGE_MODELS if name in members), None)
-    characters = members.get(CHARACTER_MODEL)
-    return Bundle(model, decoder, card, path, ngrams, characters, _precision(tensors))
+    return Bundle(
+        model,
+        decoder,
+        card,
+        path,
+        language_model=ngrams,
+        character_model=members.get(CHARACTER_MODEL),
+        precision=_precision(tensors),
+        pronunciations=members.get(PRONUNCIATIONS),
+    )
 
 
 def build_model(settings: Mapping[str, Any], path: Path) -> CtcModel:
     """Build a model from its stored settings; its weights are still to come, see load_weights.
 
     Args:
-        settings: ``alphabet`` and the objects ``features`` and ``encoder``; what these leave out
-            has its default.
+        settings: ``alphabet``, ``phones`` if there are any, and the objects ``features`` and
+            ``encoder``; what these leave out has its default.
         path: where they were stored, for messages.
 
     Raises:
@@ -200,11 +218,14 @@ def build_model(settings: Mapping[str, Any], path: Path) -> CtcModel:
     alphabet = settings.get("alphabet")
     if not isinstance(alphabet, str):
         raise BundleError(f"{path}: its alphabet is not a text; make the model again")
+    phones = settings.get("phones", [])
+    if not isinstance(phones, list):
+        raise BundleError(f"{path}: its phones are not a list; make the model again")
     features = _config(FeatureConfig, settings.get("features"), path)
     encoder = _config(EncoderConfig, settings.get("encoder"), path)
     try:
         with torch.device("meta"):  # random weights would take half a second
-            return CtcModel(features, encoder, alphabet).eval()
+            return CtcModel(features, encoder, alphabet, phones).eval()
     except (AsrError, ArithmeticError, AssertionError, RuntimeError, ValueError) as error:
         raise BundleError(f"{path}: no model has these settings: {error}") from error
 
@@ -269,7 +290,7 @@ def _check_finite(name: str, tensor: Tensor, path: str | Path) -> None:
 def _read_members(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
-            extra = {*LANGUAGE_MODELS, CHARACTER_MODEL} & set(archive.namelist())
+            extra = {*LANGUAGE_MODELS, CHARACTER_MODEL, PRONUNCIATIONS} & set(archive.namelist())
             return {name: archive.read(name) for name in (*MEMBERS, *extra)}
     except FileNotFoundError as error:
         raise BundleError(f"{path}: no such model; give the path of an .asr file") from error
@@ -303,6 +324,8 @@ def _parse_config(content: bytes, path: Path) -> dict[str, Any]:
             f"{path}: has format {version!r}, this version reads up to {FORMAT_VERSION}; "
             "upgrade asr"
         )
+    if version < FORMAT_VERSION:
+        config.setdefault("phones", [])
     if config.keys() != set(SETTINGS):
         name = min(config.keys() ^ set(SETTINGS))
         problem = "lacks" if name in SETTINGS else "has the unknown"

@@ -7,6 +7,7 @@ AsrError
 ├── ConfigError         settings contradict each other
 ├── BundleError         a model file is damaged, too new or of another shape
 ├── LanguageModelError  a language model file is damaged or does not fit
+├── PronunciationError  a pronunciation dictionary cannot be read or lacks words
 └── DownloadError       a file could not be fetched, verified or unpacked
 
 Each message names the file and says what to do about it.
@@ -39,6 +40,10 @@ class BundleError(AsrError):
 
 class LanguageModelError(AsrError):
     """A language model cannot be read or does not fit."""
+
+
+class PronunciationError(AsrError):
+    """A pronunciation dictionary cannot be read or lacks words."""
 
 
 class DownloadError(AsrError):

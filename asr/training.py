@@ -40,6 +40,7 @@ from asr.memory import keep_freed_memory
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
 from asr.models.native_lstm import use_native_lstm
+from asr.pronunciation import GAP
 from asr.text import ENGLISH
 
 MOST_NAMED = 20  # utterances with problems at the start of a training
@@ -52,6 +53,8 @@ class CtcModule(lightning.LightningModule):
         features: settings of the front end, shared with the data module.
         encoder: shape of the encoder.
         alphabet: characters the model can write, shared with the data module.
+        phones: names of the phones of a second output, from the data module's pronunciations.
+        phone_weight: of the second output's loss, 0..1; the rest is for characters.
         spec_augment: masks over the features while training.
         lr: peak learning rate.
         weight_decay: of AdamW, on matrices only.
@@ -59,7 +62,7 @@ class CtcModule(lightning.LightningModule):
             to zero.
         clip_norm: longest gradient; longer ones are scaled down.
         init_from: bundle (``.asr``) whose weights to start from. With another alphabet the output
-            layer is made anew.
+            layer is made anew, as that of phones with other phones.
         native_lstm: compute LSTM layers by a C kernel that is compiled when training starts:
             faster, on CPUs with AVX512-BF16 alone; see :mod:`asr.models.native_lstm`.
         seed: of dropout and masks.
@@ -70,6 +73,8 @@ class CtcModule(lightning.LightningModule):
         features: FeatureConfig = FeatureConfig(),  # noqa: B008 (frozen)
         encoder: EncoderConfig = EncoderConfig(),  # noqa: B008 (frozen)
         alphabet: str = ENGLISH,
+        phones: Sequence[str] = (),
+        phone_weight: float = 0.5,
         spec_augment: SpecAugmentConfig = SpecAugmentConfig(),  # noqa: B008 (frozen)
         lr: float = 2e-3,
         weight_decay: float = 0.01,
@@ -80,7 +85,10 @@ class CtcModule(lightning.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.model = CtcModel(features, encoder, alphabet)
+        if not 0 <= phone_weight <= 1:
+            raise ConfigError(f"phone_weight {phone_weight} is not in 0..1")
+        self.model = CtcModel(features, encoder, alphabet, phones)
+        self.phone_weight = phone_weight
         self.decoder = GreedyDecoder(self.model.tokenizer)
         self.spec_augment = spec_augment
         self.lr = lr
@@ -92,17 +100,21 @@ class CtcModule(lightning.LightningModule):
         if init_from:
             self._take_weights(init_from)
         self.validation: list[tuple[str, str]] = []  # (reference, hypothesis)
+        self.phone_errors = torch.zeros(2, dtype=torch.long)  # errors, phones
         self.blanks = torch.zeros(2, dtype=torch.long)  # blank frames, all frames
         self.lost: Counter[int] = Counter()  # training utterances without a finite loss
         self.skipped_steps = 0
 
     def _take_weights(self, path: str) -> None:
-        """Start from a bundle's weights; with another alphabet all but the output layer's."""
+        """Start from a bundle's weights, but for outputs of other characters or phones."""
         source = load_bundle(path).model
         weights = source.state_dict()
         if source.tokenizer.alphabet != self.model.tokenizer.alphabet:
             rank_zero_info(f"{path}: another alphabet, the output layer is made anew")
             weights = {k: v for k, v in weights.items() if not k.startswith("output.")}
+        phones = source.phone_tokenizer and source.phone_tokenizer.phones
+        if phones != (self.model.phone_tokenizer and self.model.phone_tokenizer.phones):
+            weights = {k: v for k, v in weights.items() if not k.startswith("phone_output.")}
         try:
             self.model.load_state_dict(weights, strict=False)
         except RuntimeError as error:
@@ -161,23 +173,25 @@ class CtcModule(lightning.LightningModule):
         torch.manual_seed(generator.initial_seed())
         features = self.model.normalisation(batch.features, batch.feature_lengths)
         features = spec_augment(features, batch.feature_lengths, self.spec_augment)
-        log_probs, lengths = self.model(features, batch.feature_lengths)
-        losses = self._losses(log_probs, lengths, batch)
+        encoded, lengths = self.model.encoder(features, batch.feature_lengths)
+        losses = self._losses(self.model.characters(encoded), lengths, batch)
         self._count_lost(losses, batch)
-        loss = losses.sum() / batch.target_lengths.sum().clamp(min=1)
+        characters = batch.target_lengths.sum().clamp(min=1)
+        loss = losses.sum() / characters
         self.log("train/loss", loss.detach(), prog_bar=True)
-        return loss
+        if not self.model.phone_tokenizer:
+            return loss
+        phone_loss = self._phone_losses(encoded, lengths, batch).sum() / characters
+        self.log("train/phone_loss", phone_loss.detach(), prog_bar=True)
+        return (1 - self.phone_weight) * loss + self.phone_weight * phone_loss
 
     def _losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         """Return the loss of each item, (batch,); 0 where the frames cannot hold the text."""
-        return ctc_loss(
-            log_probs.transpose(0, 1),
-            batch.targets,
-            lengths,
-            batch.target_lengths,
-            reduction="none",
-            zero_infinity=True,
-        )
+        return _ctc_losses(log_probs, lengths, batch.targets, batch.target_lengths)
+
+    def _phone_losses(self, encoded: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
+        log_probs = self.model.phones(encoded)
+        return _ctc_losses(log_probs, lengths, batch.phones, batch.phone_lengths)
 
     def _count_lost(self, losses: Tensor, batch: Batch) -> None:
         """Count, and name once, utterances whose loss was infinite (now 0) or is NaN."""
@@ -213,12 +227,14 @@ class CtcModule(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
         self.validation.clear()
+        self.phone_errors.zero_()
         self.blanks.zero_()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Decode one batch greedily and keep the texts for the error rates."""
         features = self.model.normalisation(batch.features, batch.feature_lengths)
-        log_probs, lengths = self.model(features, batch.feature_lengths)
+        encoded, lengths = self.model.encoder(features, batch.feature_lengths)
+        log_probs = self.model.characters(encoded)
         characters = int(batch.target_lengths.sum())
         loss = self._losses(log_probs, lengths, batch).sum() / max(characters, 1)
         self.log("val/loss", loss, batch_size=characters, sync_dist=True)
@@ -228,17 +244,34 @@ class CtcModule(lightning.LightningModule):
         is_blank = log_probs.argmax(dim=2) == self.model.tokenizer.blank
         blanks = (is_blank & length_mask(lengths, is_blank.shape[1])).sum()
         self.blanks += torch.stack([blanks, lengths.sum()]).cpu()
+        if self.model.phone_tokenizer:
+            self._count_phones(encoded, lengths, batch)
+
+    def _count_phones(self, encoded: Tensor, lengths: Tensor, batch: Batch) -> None:
+        """Decode phones greedily and count errors and phones; gaps between words do not count."""
+        tokenizer = self.model.phone_tokenizer
+        assert tokenizer is not None
+        ignored = {tokenizer.blank, *tokenizer.encode(GAP)}
+        hypotheses = GreedyDecoder(tokenizer).decode(self.model.phones(encoded), lengths)
+        for target, n_best in zip(batch.phones.tolist(), hypotheses, strict=True):
+            said = [token for token in target if token not in ignored]
+            heard = [token for token in n_best[0].tokens if token not in ignored]
+            self.phone_errors += torch.tensor([Levenshtein.distance(said, heard), len(said)])
 
     def on_validation_epoch_end(self) -> None:
         """Log error rates and blank rate over all ranks, and show a few pairs."""
-        counts = torch.cat([_count_errors(self.validation), self.blanks]).to(self.device)
+        measured = [_count_errors(self.validation), self.blanks, self.phone_errors]
+        counts = torch.cat(measured).to(self.device)
         counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        word_errors, words, character_errors, characters, blanks, frames = counts.tolist()
+        word_errors, words, character_errors, characters, *rest = counts.tolist()
+        blanks, frames, phone_errors, phones = rest
         rates = {
             "val/wer": word_errors / max(words, 1),
             "val/cer": character_errors / max(characters, 1),
             "val/blank_rate": blanks / max(frames, 1),
         }
+        if self.model.phone_tokenizer:
+            rates["val/per"] = phone_errors / max(phones, 1)
         self.log_dict(rates, prog_bar=True, sync_dist=True)  # the same on every rank
         for reference, hypothesis in self.validation[:: max(1, len(self.validation) // 3)][:3]:
             rank_zero_info(f"  reference:  {reference}\n  hypothesis: {hypothesis}")
@@ -281,9 +314,23 @@ class CtcModule(lightning.LightningModule):
         """Add the settings that ``asr export`` needs to rebuild the model."""
         checkpoint["asr"] = {
             "alphabet": self.model.tokenizer.alphabet,
+            "phones": list(phones.phones) if (phones := self.model.phone_tokenizer) else [],
             "features": asdict(self.model.features_config),
             "encoder": asdict(self.model.encoder_config),
         }
+
+
+def _ctc_losses(
+    log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor
+) -> Tensor:
+    return ctc_loss(
+        log_probs.transpose(0, 1),
+        targets,
+        lengths,
+        target_lengths,
+        reduction="none",
+        zero_infinity=True,
+    )
 
 
 def _count_errors(pairs: Sequence[tuple[str, str]]) -> Tensor:
@@ -380,7 +427,7 @@ class TrainingCLI(LightningCLI):
         # A checkpoint of an epoch without validation would bear an earlier one's error rate.
         parser.link_arguments("trainer.check_val_every_n_epoch", "best.every_n_epochs")
         parser.link_arguments("init_from", "model.init_from")
-        for name in ("features", "alphabet"):
+        for name in ("features", "alphabet", "phones"):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
         for name in ("model.seed", "data.seed"):
             parser.link_arguments("seed_everything", name, lambda seed: int(seed or 0))

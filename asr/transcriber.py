@@ -14,21 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.bundle import load_bundle, packaged_model
+from asr.bundle import Bundle, load_bundle, packaged_model
 from asr.decoding.alignment import Word, align_words
 from asr.decoding.build import build_decoder
 from asr.decoding.calibration import Calibration
 from asr.decoding.config import DecoderConfig
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Decoder, Hypothesis
+from asr.decoding.spelling import SoundSpelling
 from asr.decoding.stitching import stitch
 from asr.errors import AsrError, ConfigError
 from asr.lm.character import load_character_model, parse_character_model
 from asr.lm.lexicon import read_lexicon
 from asr.lm.word_model import WordModel
 from asr.models.ctc import CtcModel
+from asr.pronunciation import parse_pronunciations
 from asr.recordings import Recording, read_ahead
 from asr.segmentation import Piece
+from asr.text import normalise
 
 BATCH_SECONDS = 60.0  # more is hardly faster on a CPU, but takes memory
 MOST_BATCHES = 8  # sorted by length together
@@ -224,6 +227,10 @@ class Transcriber:
             ngrams = None
             if path and config.method == "beam":
                 ngrams = WordModel(path, tokenizer.alphabet)
+            spelling = None
+            if ngrams:
+                spoken = [*(words or ngrams.words), *normalise(" ".join(hotwords)).split()]
+                spelling = sound_spelling(bundle, spoken)
             decoder = build_decoder(
                 tokenizer,
                 config,
@@ -231,9 +238,11 @@ class Transcriber:
                 character_model=characters,
                 words=words,
                 hotwords=hotwords,
+                spelling=spelling,
             )
         calibration = Calibration(config.confidence_scale, config.confidence_offset)
-        return cls(bundle.model, chosen, decoder, calibration, config)
+        acoustic = bundle.model.in_phones() if spelling else bundle.model
+        return cls(acoustic, chosen, decoder, calibration, config)
 
     def transcribe(self, path: str | Path) -> Transcript:
         """Transcribe one recording; ``-`` reads standard input.
@@ -388,6 +397,19 @@ class Transcriber:
             )
             for word in words
         )
+
+
+def sound_spelling(bundle: Bundle, words: Iterable[str]) -> SoundSpelling | None:
+    """Return how a model searches these words by their sound, or ``None`` if it cannot.
+
+    Raises:
+        PronunciationError: its dictionary is damaged.
+    """
+    phones = bundle.model.phone_tokenizer
+    if bundle.pronunciations is None or phones is None:
+        return None
+    dictionary = parse_pronunciations(bundle.pronunciations, bundle.path)
+    return SoundSpelling(phones, dictionary.covering(words))
 
 
 def choose_device(name: str | None = None) -> torch.device:

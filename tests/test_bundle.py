@@ -158,12 +158,31 @@ def test_older_bundles_lack_newer_settings(path: Path) -> None:
     assert load_bundle(path).model.encoder_config == ENCODER
     change_config(path, format_version=1, decoder={"method": "beam", "beam_width": 7})
     assert load_bundle(path).decoder == DecoderConfig("beam", beam_width=7)
+    config = json.loads(members(path)["bundle.json"])
+    del config["phones"]
+    rewrite(path, config=json.dumps(config | {"format_version": 3}).encode())
+    assert load_bundle(path).model.phone_tokenizer is None
+
+
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_an_output_of_phones_is_kept(precision: Precision, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = CtcModel(FEATURES, ENCODER, " AB", ("AH", "NG")).eval()
+    save_bundle(tmp_path / "model.asr", model, DecoderConfig(), "", precision=precision)
+    again = load_bundle(tmp_path / "model.asr").model
+    assert again.phone_tokenizer is not None
+    assert again.phone_tokenizer.phones == ("AH", "NG")
+    encoded = torch.randn(2, 5, ENCODER.output_size)
+    torch.testing.assert_close(again.phones(encoded), model.phones(encoded), rtol=0, atol=0.02)
+    assert again.phones(encoded).shape == (2, 5, 4)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 4}, "has format 4, this version reads up to 3; upgrade asr"),
+        ({"format_version": 5}, "has format 5, this version reads up to 4; upgrade asr"),
+        ({"phones": "AH"}, "its phones are not a list"),
+        ({"phones": ["AH", 3]}, "3 is no name of a phone"),
         ({"format_version": "1"}, "has format '1'"),
         ({"beam": 1}, "unknown key 'beam'"),
         ({"alphabet": 3}, "alphabet is not a text"),

@@ -11,6 +11,8 @@ from asr.data.datamodule import SpeechDataModule
 from asr.data.dataset import SpeechDataset
 from asr.errors import ConfigError, ManifestError
 from asr.features import FeatureConfig
+from asr.letter_to_sound import LetterToSound
+from asr.pronunciation import PhoneTokenizer, Pronunciations, read_pronunciations
 
 FEATURES = FeatureConfig(sample_rate=SAMPLE_RATE, n_mels=16, n_fft=256, win_length=200)
 AUGMENT = WaveAugmentConfig(gain_probability=1.0)  # and speeds, so that every draw shows
@@ -174,6 +176,24 @@ def test_manifests_are_joined_and_the_cache_changes_nothing(corpus, tmp_path):
     for _ in range(2):  # written, then read
         assert_same(epoch_of(cached.train_dataloader(), 1), epoch_of(plain.train_dataloader(), 1))
     assert list(tmp_path.rglob("*.npy"))
+
+
+def test_words_without_pronunciation_are_those_of_the_network(corpus, tmp_path):
+    torch.manual_seed(0)
+    network = LetterToSound("ABCD", ("AA", "BB"), 8, 1).eval()
+    path = tmp_path / "sounds.safetensors"
+    Pronunciations({"A": (("AA",),)}, ("AA", "BB"), network).save(path)
+    dictionary = read_pronunciations(path)
+    data = make(corpus, pronunciations=str(path))
+    assert data.phones == ("AA", "BB")
+    [batch, *_] = data.val_dataloader()
+    utterances = data.val_set.utterances
+    for index, phones, length in zip(
+        batch.indices.tolist(), batch.phones, batch.phone_lengths, strict=True
+    ):
+        text = utterances[index].text
+        ways = dictionary.covering(text.split()).first(text)
+        assert PhoneTokenizer(data.phones).encode_words(ways) == phones[:length].tolist()
 
 
 def test_copies_want_a_cache():

@@ -1,6 +1,7 @@
 """Language models at the command line: decode, tune, calibrate, and what goes wrong."""
 
 import dataclasses
+import itertools
 import json
 import re
 import subprocess
@@ -9,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from babble import babbling_model, write_tones
+from tones import SAMPLE_RATE
 from typer.testing import CliRunner
 
 from asr.bundle import load_bundle, packaged_model, save_bundle
 from asr.cli.main import app
-from asr.data.manifest import read_manifest, write_manifest
+from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.config import DecoderConfig
 from asr.decoding.pool import DecoderPool
@@ -23,6 +27,8 @@ from asr.lm.arpa import write_arpa
 from asr.lm.lexicon import read_lexicon
 from asr.lm.ngram import encode_text, estimate
 from asr.lm.word_model import WordModel
+from asr.models.ctc import CtcModel
+from asr.streaming import Stream
 from asr.text import CharTokenizer
 from asr.transcriber import Transcriber
 
@@ -283,6 +289,110 @@ def test_a_model_without_language_model_cannot_be_tuned(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "holds no language model; give one with --lm" in result.stderr
     assert not (tmp_path / "x.asr").exists()
+
+
+def babbler_in_phones() -> CtcModel:
+    """A model whose phones are its letters, with the same probabilities."""
+    letters = babbling_model()
+    phones = tuple(f"{letter}{letter}" for letter in "ABCDEF")
+    model = CtcModel(letters.features_config, letters.encoder_config, " ABCDEF", phones).eval()
+    model.load_state_dict(letters.state_dict(), strict=False)
+    model.phone_output.load_state_dict(letters.output.state_dict())
+    return model
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Manifest, words, bigram, two models of the same letters and a dictionary of some words."""
+    folder = tmp_path_factory.mktemp("tones")
+    words = ["".join(w) for n in (1, 2, 3) for w in itertools.product("ABCDEF", repeat=n)]
+    texts = {f"{i}.wav": " ".join(words[i::60][:3]) for i in range(6)}
+    for i, name in enumerate(texts):
+        write_tones(folder / name, 2.0, seed=i)
+    write_manifest(
+        folder / "m.jsonl",
+        [Utterance(name, folder / name, 2.0, text, "babbler") for name, text in texts.items()],
+    )
+    write_arpa(folder / "lm.arpa.gz", estimate(encode_text([[word] for word in words]), 2))
+    save_bundle(folder / "phones.asr", babbler_in_phones(), DecoderConfig(), "# Card")
+    save_bundle(folder / "letters.asr", babbling_model(), DecoderConfig(), "# Card")
+    known = [word for word in words if word != "FAD"]
+    (folder / "words.dict").write_text(
+        "".join(f"{word} {' '.join(letter * 2 for letter in word)}\n" for word in known)
+    )
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def in_phones(tones: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle tuned with a dictionary that lacks a word, which a network pronounces."""
+    folder = tmp_path_factory.mktemp("tuned")
+    packed, tuned = folder / "words.safetensors", folder / "tuned.asr"
+    shape = ("--hidden-size", 24, "--num-layers", 1, "--epochs", 60)
+    result = run("lm", "pronounce", tones["words.dict"], "-o", packed, *shape)
+    assert result.returncode == 0, result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert "257 words, 6 phones; of 6 words that the network did not read 0.0% are" in last
+    models = ("-m", tones["phones.asr"], "--lm", tones["lm.arpa.gz"], "--pronunciations", packed)
+    result = run("lm", "tune", tones["m.jsonl"], *models, "-o", tuned, "--jobs", 1)
+    assert result.returncode == 0, result.stderr
+    assert "258 of 258 words have a pronunciation" in result.stdout
+    assert "unknown_score -2 " not in result.stdout
+    return tuned
+
+
+def test_words_searched_by_their_sound_are_found(tones: dict[str, Path], in_phones: Path) -> None:
+    """The phones here are the letters, so that both searches find the same."""
+    bundle = load_bundle(in_phones)
+    assert bundle.pronunciations is not None
+    assert b"FAD FF AA DD" in bundle.pronunciations
+    settings = dataclasses.asdict(bundle.decoder) | {"unknown_score": -1000.0}
+    by_letters = Transcriber.load(
+        tones["letters.asr"], language_model=tones["lm.arpa.gz"], **settings
+    )
+    by_sound = Transcriber.load(in_phones)
+    greedy = Transcriber.load(in_phones, method="greedy")
+    for name in ("0.wav", "1.wav", "5.wav"):
+        found = by_sound.transcribe(tones[name])
+        assert found == by_letters.transcribe(tones[name])
+        assert found.text and found != greedy.transcribe(tones[name])
+
+
+def test_live_speech_is_searched_by_its_sound(tones: dict[str, Path], in_phones: Path) -> None:
+    stream = Stream(Transcriber.load(in_phones), sample_rate=SAMPLE_RATE)
+    samples, _ = soundfile.read(tones["0.wav"], dtype="float32")
+    events = [*stream.feed(samples), *stream.finish()]
+    assert {event.type for event in events} == {"partial", "final"}
+    listed = {fields.split()[0] for fields in tones["words.dict"].read_text().splitlines()}
+    for event in events:
+        assert event.text and set(event.text.split()) <= listed | {"FAD"}
+
+
+def test_words_that_the_dictionary_lacks_can_be_favoured(
+    tones: dict[str, Path], in_phones: Path
+) -> None:
+    letters = Transcriber.load(tones["letters.asr"], method="greedy").transcribe(tones["0.wav"])
+    strange = next(word.word for word in letters.words if len(word.word) > 3)
+    assert strange not in Transcriber.load(in_phones).transcribe(tones["0.wav"]).text
+    hot = Transcriber.load(in_phones, hotwords=[strange.lower()], hotword_score=30.0)
+    assert strange in hot.transcribe(tones["0.wav"]).text.split()
+
+
+def test_a_model_without_phones_takes_no_dictionary(tones: dict[str, Path], tmp_path: Path) -> None:
+    tune = ("lm", "tune", tones["m.jsonl"], "--lm", tones["lm.arpa.gz"], "-o", tmp_path / "x.asr")
+    for model, dictionary, message in (
+        ("letters.asr", tones["words.dict"], "letters.asr: has no output of phones"),
+        ("phones.asr", tmp_path / "none.dict", "none.dict: cannot read these pronunciations"),
+        (
+            "phones.asr",
+            tones["m.jsonl"],
+            "m.jsonl: has phones that are none of the model's",
+        ),
+    ):
+        result = run(*tune, "-m", tones[model], "--pronunciations", dictionary)
+        assert (result.returncode, result.stdout) == (1, "")
+        [line] = result.stderr.splitlines()
+        assert message in line
 
 
 def test_settings_are_checked() -> None:

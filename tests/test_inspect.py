@@ -108,7 +108,7 @@ def inspection(words: list[Word], seconds: float, alphabet: str = " ABC$") -> In
         mel_limits=(20.0, 4000.0),
         posteriors=rng.random((frames, 1 + len(alphabet)), np.float32),
         frame_seconds=0.04,
-        alphabet=alphabet,
+        symbols=alphabet,
         words=tuple(words),
     )
 

@@ -296,7 +296,7 @@ def test_evaluate_writes_the_page(folder: Path, tmp_path: Path) -> None:
         row for row in range(3) if "has_media" in page.data["utterances"][row]
     }
     assert len(page.media) == 2
-    assert page.data["alphabet"] == " ABCDEF"
+    assert page.data["symbols"] == list(" ABCDEF")
     setting = page.data["setting"]
     assert setting["Decoder"] == "greedy"
     assert setting["Model"].startswith("babbler.asr: 1 bidirectional layers of 16 lstm cells, 0.0")

@@ -84,7 +84,7 @@ def report(folder: Path) -> Path:
         title="Tones",
         transcripts=transcripts,
         media=embed(scored, transcriber, 2),
-        alphabet=transcriber.model.tokenizer.alphabet,
+        symbols=transcriber.model.tokenizer.symbols,
     )
     return folder / "report.html"
 

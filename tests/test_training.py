@@ -1,6 +1,7 @@
 """Training on a tiny corpus of tones, through the recipe's own command line."""
 
 import csv
+import itertools
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +20,11 @@ from tones import ALPHABET, SAMPLE_RATE, write_corpus
 
 from asr.bundle import load_bundle, save_bundle
 from asr.checkpoint import load_checkpoint
+from asr.data.dataset import Batch
 from asr.decoding.config import DecoderConfig
+from asr.errors import ConfigError
+from asr.features import FeatureConfig
+from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
 from asr.training import CtcModule
 
@@ -217,6 +223,78 @@ def test_another_alphabet_gets_an_output_layer_of_its_own(bundle, alphabet):
     for name, tensor in before.items():
         same = alphabet == ALPHABET or not name.startswith("output.")
         assert torch.equal(tensor, after[name]) == same, name
+
+
+@pytest.fixture(scope="module")
+def dictionary(tmp_path_factory):
+    """Return pronunciations of all words of up to four letters: one phone a letter."""
+    path = tmp_path_factory.mktemp("dictionary") / "words.txt"
+    words = ("".join(w) for n in range(1, 5) for w in itertools.product("ABCD", repeat=n))
+    path.write_text("".join(f"{word} {' '.join(f'{c}{c}1' for c in word)}\n" for word in words))
+    return path
+
+
+def test_an_output_of_phones_is_trained_beside(corpus, dictionary, tmp_path):
+    config = settings(corpus, tmp_path / "run", max_epochs=4)
+    config["data"]["pronunciations"] = str(dictionary)
+    run(config, tmp_path)
+    losses = metrics(tmp_path / "run", "train/phone_loss")
+    assert losses[-1] < losses[0] / 2
+    rates = metrics(tmp_path / "run", "val/per")
+    assert len(rates) == 4 and min(rates) < max(rates)
+    model = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert model.phone_tokenizer.phones == ("AA", "BB", "CC", "DD")
+
+
+def test_words_without_pronunciation_are_one_line(corpus, tmp_path):
+    (tmp_path / "few.txt").write_text("A AA1\n")
+    config = settings(corpus, tmp_path / "run")
+    config["data"]["pronunciations"] = str(tmp_path / "few.txt")
+    done = subprocess.run(
+        command(config, tmp_path), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert "few.txt: lacks " in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_the_weight_of_phones_shares_out_the_loss(weight):
+    torch.manual_seed(0)
+    features = FeatureConfig(n_mels=8)
+    encoder = EncoderConfig(hidden_size=8, num_layers=1, conv_channels=2)
+    module = CtcModule(features, encoder, ALPHABET, ("AA", "BB"), weight)
+    module.log = lambda *_, **__: None
+    module.trainer = SimpleNamespace(current_epoch=0, global_rank=0, datamodule=None)
+    batch = Batch(
+        features=torch.randn(2, 64, 8),
+        feature_lengths=torch.tensor([64, 40]),
+        targets=torch.tensor([[2, 3, 2], [2, 0, 0]]),
+        target_lengths=torch.tensor([3, 1]),
+        phones=torch.tensor([[2, 1, 3], [3, 0, 0]]),
+        phone_lengths=torch.tensor([3, 1]),
+        indices=torch.tensor([0, 1]),
+    )
+    module.training_step(batch, 0).backward()
+    assert bool(module.model.output.weight.grad.any()) == (weight < 1)
+    assert bool(module.model.phone_output.weight.grad.any()) == (weight > 0)
+    with pytest.raises(ConfigError, match=r"phone_weight 1\.5 is not in"):
+        CtcModule(features, encoder, ALPHABET, ("AA", "BB"), 1.5)
+
+
+def test_phones_start_from_a_bundle_of_the_same_ones_alone(tmp_path):
+    features = FeatureConfig(n_mels=8)
+    encoder = EncoderConfig(hidden_size=8, num_layers=1, conv_channels=2)
+    source = CtcModel(features, encoder, ALPHABET, ("AA", "BB"))
+    save_bundle(tmp_path / "a.asr", source, DecoderConfig(), "", precision="float32")
+    for phones in ((), ("AA", "BB"), ("AA", "CC")):
+        start = str(tmp_path / "a.asr")
+        module = CtcModule(features, encoder, ALPHABET, phones, init_from=start)
+        weights = module.model.state_dict()
+        torch.testing.assert_close(weights["output.weight"], source.output.weight)
+        if phones:
+            same = torch.equal(weights["phone_output.weight"], source.phone_output.weight)
+            assert same == (phones == ("AA", "BB"))
 
 
 def test_a_missing_bundle_to_start_from_is_one_line(corpus, tmp_path):

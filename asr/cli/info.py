@@ -17,10 +17,12 @@ def info(
 
     bundle = load_bundle(model or packaged_model())
     parameters = sum(parameter.numel() for parameter in bundle.model.parameters())
+    phones = bundle.model.phone_tokenizer
     rows = {
         "file": f"{bundle.path} ({bundle.path.stat().st_size / 1e6:.1f} MB)",
         "parameters": f"{parameters:,}",
         "alphabet": repr(bundle.model.tokenizer.alphabet),
+        "phones": " ".join(phones.phones) if phones else "none",
         "features": _settings(asdict(bundle.model.features_config)),
         "encoder": _settings(asdict(bundle.model.encoder_config)),
         "decoder": _settings(asdict(bundle.decoder)),

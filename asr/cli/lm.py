@@ -169,6 +169,51 @@ def sample(
     typer.echo(prompt + written)
 
 
+@app.command()
+def pronounce(
+    dictionary: Annotated[
+        Path, typer.Argument(help="Words and their phones, as CMUdict: HELLO HH AH0 L OW1.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Packed dictionary to write, .safetensors.")
+    ],
+    epochs: Annotated[int, typer.Option(min=1, help="How often each word is read.")] = 12,
+    hidden_size: Annotated[int, typer.Option(min=1, help="Units of one direction.")] = 128,
+    num_layers: Annotated[int, typer.Option(min=1, help="Recurrent layers.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first weights.")] = 0,
+) -> None:
+    """Learn from a pronunciation dictionary how words sound that it lacks.
+
+    One word in 50 is left out of the training, and tells how well the network does. The packed
+    dictionary holds all words and the network.
+    """
+    from asr.atomic import check_writable
+    from asr.letter_to_sound import train_letter_to_sound
+    from asr.pronunciation import Pronunciations, error_rates, read_pronunciations
+
+    check_writable(output)
+    found = read_pronunciations(dictionary)
+    names = sorted(found.words)
+    held_out = {name: found.words[name] for name in names[::50]}
+    taught = {name: ways for name, ways in found.words.items() if name not in held_out}
+    with step_progress("reading words", epochs * len(taught)) as on_progress:
+        network = train_letter_to_sound(
+            taught or held_out,
+            phones=found.phones,
+            epochs=epochs,
+            seed=seed,
+            on_progress=on_progress,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+        )
+    Pronunciations(found.words, found.phones, network).save(output)
+    phones, words = error_rates(network, held_out)
+    _tell(
+        f"{len(names):,} words, {len(found.phones)} phones; of {len(held_out):,} words that the "
+        f"network did not read {words:.1%} are pronounced otherwise, {phones:.1%} of the phones"
+    )
+
+
 def _sentences(
     texts: list[Path], one_per_line: bool, on_progress: Callable[[int], None]
 ) -> "Iterator[Sentence]":

@@ -51,12 +51,13 @@ def write_evaluation_page(
     data = Path(details.get("manifest") or details["reference"])
     title = data.stem if data.stem != "manifest" else data.absolute().parent.name
     setting = {"Test data": str(data)}
-    system, embedded, alphabet = details.get("hypotheses", ""), {}, ""
+    system, embedded = details.get("hypotheses", ""), {}
+    symbols: Sequence[str] = ()
     if transcriber:
         from asr.pages.media import embed
 
         embedded = embed(scored, transcriber, media)
-        alphabet = transcriber.model.tokenizer.alphabet
+        symbols = transcriber.model.tokenizer.symbols
         system = f"{_name(details['model'])}, {transcriber.config.method}"
         setting |= {
             "Model": f"{_name(details['model'])}: {_describe_model(transcriber.model)}",
@@ -76,7 +77,7 @@ def write_evaluation_page(
         setting=setting | _origin(),
         transcripts=transcripts,
         media=embedded,
-        alphabet=alphabet,
+        symbols=symbols,
     )
 
 

@@ -8,12 +8,13 @@ import typer
 
 from asr.cli.messages import audio_progress, print_error, step_progress
 from asr.cli.options import Device, Lexicon, Model
-from asr.errors import AsrError, LanguageModelError, ManifestError, reason_of
+from asr.errors import AsrError, ConfigError, LanguageModelError, ManifestError, reason_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from asr.bundle import Bundle
     from asr.data.manifest import Utterance
     from asr.decoding.config import DecoderConfig
     from asr.decoding.hypothesis import Hypothesis
@@ -44,6 +45,12 @@ def tune(
         typer.Option(help="Character model to rescore with; the model's own if not given."),
     ] = None,
     lexicon: Lexicon = None,
+    pronunciations: Annotated[
+        Path | None,
+        typer.Option(
+            help="Dictionary to search words by their sound; the model's own if not given."
+        ),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the beam's settings; find the character model's.")
     ] = False,
@@ -77,7 +84,8 @@ def tune(
     from asr.decoding.tuning import tune as search
     from asr.lm.character import parse_character_model
     from asr.lm.lexicon import read_lexicon
-    from asr.transcriber import Transcriber, choose_device
+    from asr.lm.word_model import UNKNOWN, WordModel
+    from asr.transcriber import Transcriber, choose_device, sound_spelling
 
     check_writable(output)  # better refused now than after the work
     if plot:
@@ -104,8 +112,12 @@ def tune(
     with bundle.language_model_file() as packed:
         path = lm or packed
         assert path is not None  # content would be None, too
-        with DecoderPool(tokenizer.alphabet, path, words, jobs) as pool:
-            transcriber = Transcriber(bundle.model, choose_device(device))
+        listed = WordModel(path, tokenizer.alphabet).words.keys() - {UNKNOWN}
+        bundle = _with_pronunciations(bundle, pronunciations, {*listed, *(words or ())})
+        spelling = sound_spelling(bundle, words or listed)
+        acoustic = bundle.model.in_phones() if spelling else bundle.model
+        with DecoderPool(tokenizer.alphabet, path, words, jobs, spelling) as pool:
+            transcriber = Transcriber(acoustic, choose_device(device))
             references, rows = _recognise(transcriber, utterances, manifest)
             chosen = replace(bundle.decoder, method="beam")
             if not keep:
@@ -114,6 +126,7 @@ def tune(
                     references,
                     replace(bundle.decoder, priors=measure_priors(rows)),
                     _tell,
+                    spells_unknown=spelling is None,
                 )
                 _tell_chosen(chosen, *SEARCHED)
                 if plot:
@@ -129,6 +142,26 @@ def tune(
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
     if len(rows) < len(utterances):
         raise typer.Exit(1)
+
+
+def _with_pronunciations(bundle: "Bundle", path: Path | None, words: set[str]) -> "Bundle":
+    """Return a bundle whose dictionary has these words alone."""
+    from asr.pronunciation import check_phones, parse_pronunciations, read_pronunciations
+
+    if path:
+        if not (tokenizer := bundle.model.phone_tokenizer):
+            raise ConfigError(
+                f"{bundle.path}: has no output of phones; train it with --data.pronunciations"
+            )
+        dictionary = read_pronunciations(path)
+        check_phones(dictionary, tokenizer, path)
+    elif bundle.pronunciations:
+        dictionary = parse_pronunciations(bundle.pronunciations, bundle.path)
+    else:
+        return bundle
+    covering = dictionary.covering(sorted(words))
+    typer.echo(f"{len(covering.words):,} of {len(words):,} words have a pronunciation")
+    return replace(bundle, pronunciations=covering.packed())
 
 
 def _recognise(

@@ -16,7 +16,8 @@ from asr.data.manifest import Utterance, read_manifest
 from asr.data.sampler import DurationBatchSampler
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
-from asr.text import ENGLISH, CharTokenizer
+from asr.pronunciation import check_known, read_pronunciations
+from asr.text import ENGLISH, CharTokenizer, normalise
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -81,7 +82,13 @@ class SpeechDataModule(lightning.LightningDataModule):
         augment_copies: distorted copies of each utterance, kept in the cache and taken in turn
             epoch by epoch, where computing them holds the training up; 0 distorts anew in every
             epoch.
+        pronunciations: dictionary of the words of the texts, for an output of phones beside that
+            of characters; ``None`` for none. Its network pronounces words that it lacks.
         seed: of batch order and distortion.
+
+    Raises:
+        ConfigError: copies are to be kept, but no folder is named.
+        PronunciationError: the dictionary cannot be read.
     """
 
     def __init__(
@@ -96,6 +103,7 @@ class SpeechDataModule(lightning.LightningDataModule):
         num_workers: int = 2,
         cache_dir: str | None = None,
         augment_copies: int = 0,
+        pronunciations: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -112,6 +120,9 @@ class SpeechDataModule(lightning.LightningDataModule):
         self.num_workers = num_workers
         self.cache = FeatureCache(cache_dir, features) if cache_dir else None
         self.augment_copies = augment_copies
+        self.dictionary = pronunciations
+        self.pronunciations = read_pronunciations(pronunciations) if pronunciations else None
+        self.phones = self.pronunciations.phones if self.pronunciations else ()
         self.seed = seed
         self.train_set: SpeechDataset
         self.val_set: SpeechDataset
@@ -124,6 +135,7 @@ class SpeechDataModule(lightning.LightningDataModule):
         Raises:
             ConfigError: no manifest is named.
             ManifestError: a manifest cannot be read.
+            PronunciationError: the dictionary lacks words of the texts.
         """
         if not hasattr(self, "train_set"):
             every = _read(self.train_manifests, "train")
@@ -131,14 +143,27 @@ class SpeechDataModule(lightning.LightningDataModule):
             if len(train) < len(every):
                 longer = len(every) - len(train)
                 rank_zero_warn(f"{longer} utterances over {self.max_seconds} s are left out")
+            val = _read(self.val_manifests, "val")
+            if self.pronunciations and self.dictionary:
+                texts = [normalise(utterance.text) for utterance in train + val]
+                words = (word for text in texts for word in text.split())
+                self.pronunciations = self.pronunciations.covering(words)
+                check_known(self.pronunciations, texts, self.dictionary)
             self.train_set = self._dataset(train, self.augment, self.augment_copies)
-            self.val_set = self._dataset(_read(self.val_manifests, "val"), None, 0)
+            self.val_set = self._dataset(val, None, 0)
 
     def _dataset(
         self, utterances: list[Utterance], augment: WaveAugmentConfig | None, copies: int
     ) -> SpeechDataset:
         return SpeechDataset(
-            utterances, self.tokenizer, self.features, augment, self.cache, self.seed, copies
+            utterances,
+            self.tokenizer,
+            self.features,
+            augment,
+            self.cache,
+            self.seed,
+            copies,
+            self.pronunciations,
         )
 
     def train_dataloader(self) -> ResumableLoader:

@@ -26,6 +26,7 @@ from asr.data.manifest import Utterance
 from asr.data.sampler import Draw
 from asr.errors import ConfigError
 from asr.features import SMALLEST_VARIANCE, FeatureConfig, FeatureExtractor
+from asr.pronunciation import PhoneTokenizer, Pronunciations
 from asr.text import CharTokenizer, normalise
 
 # Frames. Kernels are compiled for each new shape on CPUs, so let there be few shapes.
@@ -33,11 +34,19 @@ PAD_TO = 64
 
 
 class Example(NamedTuple):
-    """One utterance: its index, features (frames, n_features) not normalised, targets (length,)."""
+    """One utterance.
+
+    Attributes:
+        utterance: its index.
+        features: (frames, n_features), not normalised.
+        targets: (length,) int64, characters.
+        phones: (phones,) int64; none without pronunciations.
+    """
 
     utterance: int
     features: Tensor
     targets: Tensor
+    phones: Tensor
 
 
 class Batch(NamedTuple):
@@ -48,6 +57,8 @@ class Batch(NamedTuple):
         feature_lengths: (batch,) int64.
         targets: (batch, length) int64, zero in the padding.
         target_lengths: (batch,) int64.
+        phones: (batch, phones) int64, zero in the padding; none without pronunciations.
+        phone_lengths: (batch,) int64.
         indices: (batch,) int64, positions in the dataset.
     """
 
@@ -55,6 +66,8 @@ class Batch(NamedTuple):
     feature_lengths: Tensor
     targets: Tensor
     target_lengths: Tensor
+    phones: Tensor
+    phone_lengths: Tensor
     indices: Tensor
 
 
@@ -66,6 +79,8 @@ def collate(examples: list[Example]) -> Batch:
         feature_lengths=torch.tensor([len(e.features) for e in examples]),
         targets=pad_sequence([e.targets for e in examples], batch_first=True),
         target_lengths=torch.tensor([len(e.targets) for e in examples]),
+        phones=pad_sequence([e.phones for e in examples], batch_first=True),
+        phone_lengths=torch.tensor([len(e.phones) for e in examples]),
         indices=torch.tensor([e.utterance for e in examples]),
     )
 
@@ -92,6 +107,7 @@ class SpeechDataset(Dataset[Example]):
         seed: of the distortions.
         copies: distorted copies of each utterance, taken in turn epoch by epoch; 0 distorts
             anew in every epoch.
+        pronunciations: of all words, for targets in phones; ``None`` for none.
 
     Raises:
         ConfigError: no noise in its folder, or a sample rate that MP3 does not have.
@@ -106,6 +122,7 @@ class SpeechDataset(Dataset[Example]):
         cache: FeatureCache | None = None,
         seed: int = 0,
         copies: int = 0,
+        pronunciations: Pronunciations | None = None,
     ) -> None:
         self.utterances = utterances
         self.tokenizer = tokenizer
@@ -114,6 +131,8 @@ class SpeechDataset(Dataset[Example]):
         self.cache = cache
         self.seed = seed
         self.copies = copies
+        self.pronunciations = pronunciations
+        self.phone_tokenizer = PhoneTokenizer(pronunciations.phones) if pronunciations else None
         if augment and augment.mp3_probability and features.sample_rate not in MP3_RATES:
             raise ConfigError(
                 f"mp3_probability is set but MP3 has no sample rate of {features.sample_rate}; "
@@ -132,7 +151,8 @@ class SpeechDataset(Dataset[Example]):
 
         Raises:
             AudioError: the recording cannot be read.
-            TextError: the text holds characters outside the alphabet.
+            TextError: the text holds characters outside the alphabet, or a word whose
+                pronunciation is not known.
         """
         index, epoch = draw
         if self.copies:
@@ -140,14 +160,20 @@ class SpeechDataset(Dataset[Example]):
         utterance = self.utterances[index]
         generator = random_generator(self.seed, epoch, index)
         distortion = draw_distortion(self.augment, generator) if self.augment else Distortion()
-        targets = self.tokenizer.encode(normalise(utterance.text))
+        text = normalise(utterance.text)
         # What the cache tells copies apart by.
         copy = distortion.speed if distortion.only_speed else f"{self._settings}|{epoch}|{index}"
         return Example(
             utterance=index,
             features=self._features(utterance.audio, copy, distortion, generator),
-            targets=torch.tensor(targets, dtype=torch.long),
+            targets=torch.tensor(self.tokenizer.encode(text), dtype=torch.long),
+            phones=torch.tensor(self._phones(text), dtype=torch.long),
         )
+
+    def _phones(self, text: str) -> list[int]:
+        if self.pronunciations is None or self.phone_tokenizer is None:
+            return []
+        return self.phone_tokenizer.encode_words(self.pronunciations.first(text))
 
     def _features(
         self, audio: Path, copy: object, distortion: Distortion, generator: torch.Generator

@@ -29,8 +29,8 @@ class Word:
     confidence: float
 
 
-class _Character(NamedTuple):
-    text: str
+class _Token(NamedTuple):
+    is_space: bool
     start: int
     end: int
     log_prob: float
@@ -41,15 +41,15 @@ def align_words(
 ) -> list[Word]:
     """Return the words of a hypothesis with their times and confidences.
 
-    A character reaches from the frame in which it starts over the frames in which it stays the
-    best token; a word reaches from its first character to the end of its last. A word's
-    confidence is the geometric mean of its characters' posteriors at their peaks, so that long
-    words are not doubted for their length.
+    A character or phone reaches from the frame in which it starts over the frames in which it
+    stays the best token; a word reaches from its first token to the end of its last. A word's
+    confidence is the geometric mean of its tokens' posteriors at their peaks, so that long words
+    are not doubted for their length.
 
     Args:
         hypothesis: tokens and the frames in which they start.
         log_probs: (frames, vocab) natural log, the utterance's valid frames alone.
-        tokenizer: gives the characters; words are separated by its space.
+        tokenizer: of the output; words are separated by its space.
         frame_seconds: distance of two frames.
 
     Raises:
@@ -59,18 +59,22 @@ def align_words(
         raise ValueError(
             f"timestep {hypothesis.timesteps[-1]} is outside the {len(log_probs)} frames"
         )
-    words: list[list[_Character]] = [[]]
-    for character in _characters(hypothesis, log_probs, tokenizer):
-        if character.text == " ":
+    words: list[list[_Token]] = [[]]
+    for token in _tokens(hypothesis, log_probs, tokenizer):
+        if token.is_space:
             words.append([])
         else:
-            words[-1].append(character)
-    return [_word(characters, frame_seconds) for characters in words if characters]
+            words[-1].append(token)
+    texts = hypothesis.text.split()
+    return [
+        _word(text, tokens, frame_seconds)
+        for text, tokens in zip(texts, filter(None, words), strict=True)
+    ]
 
 
-def _characters(
+def _tokens(
     hypothesis: Hypothesis, log_probs: Tensor, tokenizer: CharTokenizer
-) -> Iterator[_Character]:
+) -> Iterator[_Token]:
     path = log_probs.argmax(dim=1).tolist()
     values = log_probs.numpy(force=True)  # many single look-ups follow; a tensor's are slow
     limits = (*hypothesis.timesteps, len(path))[1:]
@@ -79,14 +83,14 @@ def _characters(
         while end < limit and path[end] == token:
             end += 1
         peak = float(values[start:end, token].max())
-        yield _Character(tokenizer.decode([token]), start, end, peak)
+        yield _Token(tokenizer.decode([token]) == " ", start, end, peak)
 
 
-def _word(characters: list[_Character], frame_seconds: float) -> Word:
-    mean = sum(character.log_prob for character in characters) / len(characters)
+def _word(text: str, tokens: list[_Token], frame_seconds: float) -> Word:
+    mean = sum(token.log_prob for token in tokens) / len(tokens)
     return Word(
-        word="".join(character.text for character in characters),
-        start=characters[0].start * frame_seconds,
-        end=characters[-1].end * frame_seconds,
+        word=text,
+        start=tokens[0].start * frame_seconds,
+        end=tokens[-1].end * frame_seconds,
         confidence=min(1.0, math.exp(mean)),
     )

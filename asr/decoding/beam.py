@@ -2,7 +2,9 @@
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import numpy as np
 from flashlight.lib.text.decoder import (
@@ -24,6 +26,7 @@ from asr.decoding.config import DecoderConfig
 from asr.decoding.hotwords import IMPOSSIBLE, HotwordModel
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.priors import scaled_priors
+from asr.decoding.spelling import LetterSpelling, Spelling
 from asr.errors import ConfigError, LanguageModelError
 from asr.lm.word_model import UNKNOWN, WordModel
 from asr.text import CharTokenizer, normalise
@@ -31,6 +34,7 @@ from asr.text import CharTokenizer, normalise
 LN10 = math.log(10)  # n-gram models and KenLM speak of base-10 logarithms
 BEAM_THRESHOLD = 15.0  # natural log: what is so far behind the best prefix never returns
 TOKENS_PER_FRAME = 8  # the likeliest ones; more change next to nothing and cost time
+MOST_HOMOPHONES = 6  # flashlight takes no more
 SMALLEST_WEIGHT = 1e-3  # of the language model: the bonus of hotwords is divided by it
 
 
@@ -41,25 +45,28 @@ class BeamDecoder:
     spelled in pieces, beginnings of listed words or single letters, each of which costs
     ``unknown_score`` and the model's probability of ``<unk>``, so that names survive where the
     acoustics insist. The score of a hypothesis is that of its best path, the label priors divided
-    out. Without a language model, any characters may follow one another, and the score sums over
-    all paths in the beam.
+    out. Where words are searched by their sound, none but those with a pronunciation are written.
+    Without a language model, any characters may follow one another, and the score sums over all
+    paths in the beam.
 
     References: Hannun et al. 2014, "First-Pass Large Vocabulary Continuous Speech Recognition
     using Bi-Directional Recurrent DNNs" (prefix search); Kahn et al. 2022, "Flashlight" (the
     implementation).
 
     Args:
-        tokenizer: of the acoustic model; with a language model it must know the space.
+        tokenizer: of the characters of words; with a language model it must know the space.
         config: beam width, weights and scores.
         model: the n-gram model.
         words: the lexicon; such as the model does not list count as ``<unk>`` for it. All words
             of the model that can be spelled if ``None``.
         hotwords: words or phrases to favour, also such as the model does not list.
         n_best: most hypotheses per utterance.
+        spelling: of the model's words in the tokens of the acoustic model; characters if ``None``.
 
     Raises:
         ConfigError: hotwords without a model, or that cannot be spelled; no space to end words.
-        LanguageModelError: a word of ``words`` cannot be spelled.
+        LanguageModelError: a word of ``words`` cannot be spelled; it or a hotword has no
+            pronunciation where words are searched by their sound.
     """
 
     def __init__(
@@ -71,8 +78,9 @@ class BeamDecoder:
         words: Iterable[str] | None = None,
         hotwords: Sequence[str] = (),
         n_best: int = 1,
+        spelling: Spelling | None = None,
     ) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer = spelling.tokenizer if spelling else tokenizer
         self.n_best = n_best
         self._scorer: LM | None = None  # flashlight does not keep it alive
         if model is None:
@@ -80,26 +88,36 @@ class BeamDecoder:
                 raise ConfigError("hotwords need a language model; give one with --lm")
             self._end = np.zeros((0, len(tokenizer)), np.float32)
         else:
-            self._prepare_words(config, model, words, hotwords)
+            if " " not in tokenizer.alphabet:
+                raise ConfigError(
+                    f"alphabet {tokenizer.alphabet!r} has no space, so words cannot be told apart; "
+                    "decode without a language model"
+                )
+            self._spelling = spelling or LetterSpelling(tokenizer)
+            words = None if words is None else list(words)
+            lexicon = _lexicon(tokenizer, model, words)
+            phrases = [check_hotword(phrase, tokenizer) for phrase in hotwords]
+            self._check_written(words or (), phrases)
+            self._prepare_words(config, model, lexicon, phrases)
         self._decoder = self._configured(config)
+
+    def _check_written(self, words: Iterable[str], phrases: list[str]) -> None:
+        for word in (*words, *phrases):
+            if not self._spelling(word):
+                raise LanguageModelError(
+                    f"the model does not know how {word!r} sounds; leave it out, or give the model "
+                    "a larger dictionary with asr lm tune --pronunciations"
+                )
 
     def _prepare_words(
         self,
         config: DecoderConfig,
         model: WordModel,
-        words: Iterable[str] | None,
-        hotwords: Sequence[str],
+        lexicon: dict[str, tuple[int, float]],
+        phrases: list[str],
     ) -> None:
-        tokenizer = self.tokenizer
-        if " " not in tokenizer.alphabet:
-            raise ConfigError(
-                f"alphabet {tokenizer.alphabet!r} has no space, so words cannot be told apart; "
-                "decode without a language model"
-            )
-        lexicon = _lexicon(tokenizer, model, words)
         self._scorer = model.kenlm
-        if hotwords:
-            phrases = [check_hotword(phrase, tokenizer) for phrase in hotwords]
+        if phrases:
             weight = LN10 * max(config.lm_weight, SMALLEST_WEIGHT)
             self._scorer = HotwordModel(
                 model,
@@ -111,11 +129,21 @@ class BeamDecoder:
             )
             lexicon = self._scorer.lexicon
         self._unknown = model.ids[UNKNOWN]
-        [self._space] = tokenizer.encode(" ")
-        self._trie = _trie(tokenizer, lexicon, self._unknown)
+        [self._space] = self.tokenizer.encode(" ")
+        self._trie = _trie(self._spelling, lexicon, self._unknown)
+        if not self._spelling.letters:  # characters tell the words; phones do not
+            shared = {self._unknown, len(model.words)}  # by the words that the model does not list
+            listed = [(word, index) for word, (index, _) in lexicon.items()]
+            self._names = {index: word for word, index in listed if index not in shared}
+            self._unlisted = {
+                tuple(tokens): word
+                for word, index in listed
+                if index in shared
+                for tokens in self._spelling(word)
+            }
         # A word counts once its space is read: let each utterance end in one, at no cost.
-        self._end = np.full((1, len(tokenizer)), IMPOSSIBLE, np.float32)
-        self._end[0, [tokenizer.blank, self._space]] = 0.0
+        self._end = np.full((1, len(self.tokenizer)), IMPOSSIBLE, np.float32)
+        self._end[0, self._space] = 0.0
 
     def _configured(self, config: DecoderConfig) -> LexiconDecoder | LexiconFreeDecoder:
         blank = self.tokenizer.blank
@@ -132,7 +160,7 @@ class BeamDecoder:
             beam_threshold=BEAM_THRESHOLD,
             lm_weight=max(config.lm_weight, smallest) * LN10,
             word_score=config.word_score,
-            unk_score=config.unknown_score,
+            unk_score=config.unknown_score if self._spelling.letters else -math.inf,
             sil_score=0.0,
             log_add=False,
             criterion_type=ctc,
@@ -178,14 +206,32 @@ class BeamDecoder:
         tokens, timesteps = path[starts].tolist(), starts.tolist()
         if self._scorer is not None:
             tokens, timesteps = self._without_idle_spaces(tokens, timesteps)
+        if self._scorer is None or self._spelling.letters:
+            text = self.tokenizer.decode(tokens)
+        else:
+            words = self._words(tokens, [index for index in result.words if index >= 0])
+            text = " ".join(words)
+            tokens = _first_words(tokens, self._space, len(words))
+            timesteps = timesteps[: len(tokens)]
         return Hypothesis(
-            self.tokenizer.decode(tokens),
+            text,
             tuple(tokens),
             tuple(timesteps),
             result.score,
             self._acoustic_score(result, path),
             self._lm_score(result),
         )
+
+    def _words(self, tokens: list[int], indices: list[int]) -> list[str]:
+        """Return the words of indices; what the model does not list is known by its tokens."""
+        sounds = [
+            tuple(group) for is_gap, group in groupby(tokens, self._space.__eq__) if not is_gap
+        ]
+        words: list[str] = []
+        for index in indices:
+            name = self._names.get(index) or self._unlisted[sounds[len(words)]]
+            words += name.split()
+        return words
 
     def _acoustic_score(self, result: DecodeResult, path: NDArray[np.int64]) -> float:
         if self._scorer is None:
@@ -202,13 +248,19 @@ class BeamDecoder:
         self, tokens: list[int], timesteps: list[int]
     ) -> tuple[list[int], list[int]]:
         """Drop spaces at the edges and after other spaces."""
-        text = self.tokenizer.decode(tokens)
+        last = max((i for i, token in enumerate(tokens) if token != self._space), default=-1)
         kept = [
             i
-            for i, character in enumerate(text)
-            if character != " " or (i > 0 and text[i - 1] != " " and text[i:].strip())
+            for i, token in enumerate(tokens[: last + 1])
+            if token != self._space or (i > 0 and tokens[i - 1] != self._space)
         ]
         return [tokens[i] for i in kept], [timesteps[i] for i in kept]
+
+
+def _first_words(tokens: list[int], space: int, number: int) -> list[int]:
+    """Return the tokens of the first words: those of a last one without an end are no word."""
+    ends = [i for i, token in enumerate([*tokens, space]) if token == space]
+    return tokens[: ends[number - 1]] if number else []
 
 
 def check_hotword(phrase: str, tokenizer: CharTokenizer) -> str:
@@ -253,14 +305,20 @@ def _lexicon(
     }
 
 
-def _trie(tokenizer: CharTokenizer, lexicon: dict[str, tuple[int, float]], unknown: int) -> Trie:
-    [space] = tokenizer.encode(" ")
-    trie = Trie(len(tokenizer) + 1, 0)
-    for word, (index, log10_prob) in lexicon.items():  # hotwords' gap is nothing but the space
-        trie.insert([*tokenizer.encode(word.strip()), space], index, log10_prob)
+def _trie(spelling: Spelling, lexicon: dict[str, tuple[int, float]], unknown: int) -> Trie:
+    size = len(spelling.tokenizer)
+    [space] = spelling.tokenizer.encode(" ")
+    trie = Trie(size + 1, 0)
+    homophones: Counter[tuple[int, ...]] = Counter()
+    likely_first = sorted(lexicon.items(), key=lambda item: -item[1][1])
+    for word, (index, log10_prob) in likely_first:  # hotwords' gap is nothing but the space
+        for tokens in spelling(word.strip()):
+            homophones[tuple(tokens)] += 1
+            if homophones[tuple(tokens)] <= MOST_HOMOPHONES:
+                trie.insert([*tokens, space], index, log10_prob)
     # Words end in a space. Within a word flashlight may leave for an unknown one from any node,
     # so let there be a node for each letter, on the way to a token that never comes.
-    for letter in set(range(len(tokenizer))) - {tokenizer.blank, space}:
-        trie.insert([letter, len(tokenizer)], unknown, IMPOSSIBLE)
+    for letter in spelling.letters:
+        trie.insert([letter, size], unknown, IMPOSSIBLE)
     trie.smear(SmearingMode.MAX)  # a prefix is as good as the best word that it may become
     return trie

@@ -8,6 +8,7 @@ from asr.decoding.fusion import FusionDecoder
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Decoder
 from asr.decoding.rescoring import Rescorer, RescoringDecoder
+from asr.decoding.spelling import Spelling
 from asr.errors import ConfigError
 from asr.lm.character import CharacterModel
 from asr.lm.word_model import WordModel
@@ -22,6 +23,7 @@ def build_decoder(
     character_model: CharacterModel | None = None,
     words: Iterable[str] | None = None,
     hotwords: Sequence[str] = (),
+    spelling: Spelling | None = None,
 ) -> Decoder:
     """Return the decoder that the settings describe.
 
@@ -32,6 +34,8 @@ def build_decoder(
         character_model: rescores what the beam finds, or searches itself in fusion.
         words: lexicon, for the beam; all words of the model if ``None``.
         hotwords: words and phrases to favour, for the beam.
+        spelling: of words in the tokens of the acoustic model, for the beam; in characters if
+            ``None``.
 
     Raises:
         ConfigError: fusion without a character model, or one of another alphabet; see also
@@ -52,7 +56,13 @@ def build_decoder(
             n_best=config.n_best,
         )
     beam = BeamDecoder(
-        tokenizer, config, model, words=words, hotwords=hotwords, n_best=config.n_best
+        tokenizer,
+        config,
+        model,
+        words=words,
+        hotwords=hotwords,
+        n_best=config.n_best,
+        spelling=spelling,
     )
     if character_model is None or not config.char_lm_weight:
         return beam

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.config import DecoderConfig
 from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.spelling import Spelling
 from asr.errors import ConfigError
 from asr.lm.word_model import WordModel
 from asr.text import CharTokenizer
@@ -34,6 +36,7 @@ class DecoderPool:
         language_model: ARPA file or KenLM's binary file.
         words: the lexicon; all words of the model if ``None``.
         jobs: processes; one per processor if ``None``.
+        spelling: of words in the tokens of the acoustic model; in characters if ``None``.
 
     Raises:
         LanguageModelError: the language model cannot be used, or a word not be spelled.
@@ -45,13 +48,16 @@ class DecoderPool:
         language_model: str | Path,
         words: Sequence[str] | None = None,
         jobs: int | None = None,
+        spelling: Spelling | None = None,
     ) -> None:
-        _make_decoder(alphabet, language_model, words)  # a process could not say what is wrong
+        _make_decoder(
+            alphabet, language_model, words, spelling
+        )  # a process could not say what is wrong
         self._pool = ProcessPoolExecutor(
             jobs or os.cpu_count() or 1,
             multiprocessing.get_context("spawn"),  # forking beside torch's threads can hang
             _start,
-            (alphabet, language_model, words),
+            (alphabet, language_model, words, spelling),
         )
 
     def __enter__(self) -> "DecoderPool":
@@ -108,17 +114,21 @@ class DecoderPool:
         return results
 
 
-def _start(alphabet: str, language_model: str | Path, words: Sequence[str] | None) -> None:
+def _start(*arguments: Any) -> None:
     global _decoder
     torch.set_num_threads(1)
-    _decoder = _make_decoder(alphabet, language_model, words)
+    _decoder = _make_decoder(*arguments)
 
 
 def _make_decoder(
-    alphabet: str, language_model: str | Path, words: Sequence[str] | None
+    alphabet: str,
+    language_model: str | Path,
+    words: Sequence[str] | None,
+    spelling: Spelling | None,
 ) -> BeamDecoder:
     model = WordModel(language_model, alphabet)
-    return BeamDecoder(CharTokenizer(alphabet), DecoderConfig("beam"), model, words=words)
+    tokenizer = CharTokenizer(alphabet)
+    return BeamDecoder(tokenizer, DecoderConfig("beam"), model, words=words, spelling=spelling)
 
 
 def _decode(

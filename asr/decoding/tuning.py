@@ -45,6 +45,8 @@ def tune(
     references: Sequence[str],
     start: DecoderConfig,
     on_trial: Callable[[Trial], None] | None = None,
+    *,
+    spells_unknown: bool = True,
 ) -> tuple[DecoderConfig, list[Trial]]:
     """Search for the best settings of a beam with a language model.
 
@@ -58,6 +60,7 @@ def tune(
         references: what was said.
         start: settings that are not searched, and the priors.
         on_trial: called after each trial.
+        spells_unknown: whether unknown words can be written, so that their score matters.
 
     Returns:
         The best settings and all trials in their order.
@@ -87,14 +90,15 @@ def tune(
         word_score=WORD_SCORE,
         prior_weight=prior_weight,
     )
-    best = attempt(replace(start, unknown_score=score) for score in UNKNOWN_SCORES)
+    unknown_scores = UNKNOWN_SCORES if spells_unknown else (start.unknown_score,)
+    best = attempt(replace(start, unknown_score=score) for score in unknown_scores)
     best = attempt(
         replace(best.config, lm_weight=weight, word_score=score)
         for weight in LM_WEIGHTS
         for score in WORD_SCORES
     )
     while True:
-        better = attempt([best.config, *_neighbours(best.config)])
+        better = attempt([best.config, *_neighbours(best.config, spells_unknown)])
         if better is best:
             break
         best = better
@@ -147,12 +151,13 @@ def tune_rescoring(
     return min(trials.values(), key=lambda trial: trial.wer).config, list(trials.values())
 
 
-def _neighbours(config: DecoderConfig) -> list[DecoderConfig]:
+def _neighbours(config: DecoderConfig, spells_unknown: bool) -> list[DecoderConfig]:
+    matters = {"unknown_score": spells_unknown, "prior_weight": bool(config.priors)}
     moves = [
         (name, round(getattr(config, name) + sign * step, 3))
         for name, step in STEPS.items()
         for sign in (-1, 1)
-        if name != "prior_weight" or config.priors
+        if matters.get(name, True)
     ]
     return [replace(config, **{name: value}) for name, value in moves if value >= LEAST[name]]
 

@@ -28,7 +28,7 @@ def write_report(
     setting: Mapping[str, str] | None = None,
     transcripts: "Sequence[Transcript | None] | None" = None,
     media: Mapping[int, Mapping[str, Any]] | None = None,
-    alphabet: str = "",
+    symbols: Sequence[str] = (),
 ) -> None:
     """Write the page of one system.
 
@@ -42,7 +42,7 @@ def write_report(
         transcripts: word times and confidences of the utterances, ``None`` for each without.
         media: sound and pictures of some utterances, by index, see
             :func:`asr.pages.media.embed`.
-        alphabet: character of each token after the blank, for the posteriors.
+        symbols: character or phone of each token after the blank, for the posteriors.
 
     Raises:
         OSError: the file cannot be written.
@@ -56,7 +56,7 @@ def write_report(
         "report": {key: value for key, value in report.to_json().items() if key != "worst"},
         "calibration": _calibration(utterances, words),
         "characters": _characters(utterances),
-        "alphabet": alphabet,
+        "symbols": list(symbols),
         "utterances": [
             _row(utterance, words[i], path, has_media=i in (media or {}))
             for i, utterance in enumerate(utterances)

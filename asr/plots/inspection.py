@@ -1,5 +1,6 @@
 """What a model makes of a part of a recording, step by step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class Inspection:
         mel_limits: lowest and highest frequency of the mel bands, Hz.
         posteriors: (frames_out, vocab) probabilities, blank first.
         frame_seconds: distance of two frames of ``posteriors``.
-        alphabet: character of each token after the blank.
+        symbols: character or phone of each token after the blank.
         words: what was recognised; times in the whole recording.
     """
 
@@ -59,7 +60,7 @@ class Inspection:
     mel_limits: tuple[float, float]
     posteriors: Array
     frame_seconds: float
-    alphabet: str
+    symbols: Sequence[str]
     words: tuple[Word, ...]
 
 
@@ -108,7 +109,7 @@ def inspect_excerpt(excerpt: Excerpt, transcriber: Transcriber) -> Inspection:
         mel_limits=(config.f_min, config.f_max or config.sample_rate / 2),
         posteriors=log_probs[0].exp().numpy(),
         frame_seconds=model.frame_seconds,
-        alphabet=model.tokenizer.alphabet,
+        symbols=model.tokenizer.symbols,
         words=tuple(
             replace(
                 word,

@@ -107,7 +107,7 @@ def _mel(hertz: float) -> float:
 def _posteriors(axes: Axes, inspection: Inspection) -> None:
     axes.set_title("CTC posteriors")
     posteriors = inspection.posteriors
-    spelt = ["space" if character == " " else character for character in inspection.alphabet]
+    spelt = ["space" if symbol == " " else symbol for symbol in inspection.symbols]
     names = ["blank", *spelt]
     shown = [0, *(np.flatnonzero(posteriors[:, 1:].max(axis=0) >= WORTH_SHOWING) + 1)]
     start = inspection.excerpt.start

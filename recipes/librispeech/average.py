@@ -10,28 +10,27 @@ weights, the decoder's settings and the language model too, is that of the first
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from asr.bundle import Bundle, Precision, load_bundle
 from asr.checkpoint import mean_weights
 from asr.errors import AsrError, ConfigError
+from asr.models.ctc import CtcModel
 
 
 def average(bundles: list[Bundle], shares: list[float]) -> Bundle:
     """Give the first model the mean of all weights.
 
     Raises:
-        ConfigError: the models differ in front end, encoder or alphabet; the shares do not belong
-            to them.
+        ConfigError: the models differ in front end, encoder, alphabet or phones; the
+            shares do not belong to them.
     """
     if len(shares) != len(bundles) or sum(shares) <= 0:
         raise ConfigError(f"--shares has {shares} for {len(bundles)} models; give each a share")
     first = bundles[0]
     model = first.model
-    settings = (model.features_config, model.encoder_config, model.tokenizer.alphabet)
     for bundle in bundles[1:]:
-        other = bundle.model
-        if (other.features_config, other.encoder_config, other.tokenizer.alphabet) != settings:
+        if _settings(bundle.model) != _settings(model):
             raise ConfigError(
                 f"{bundle.path}: is built otherwise than {first.path}; only models that were "
                 "trained onwards from the same one have a mean"
@@ -39,6 +38,12 @@ def average(bundles: list[Bundle], shares: list[float]) -> Bundle:
     states = [bundle.model.state_dict() for bundle in bundles]
     model.load_state_dict(mean_weights(states, shares))
     return first
+
+
+def _settings(model: CtcModel) -> tuple[Any, ...]:
+    phones = model.phone_tokenizer
+    shape = model.features_config, model.encoder_config
+    return *shape, model.tokenizer.alphabet, phones and phones.phones
 
 
 def main() -> None:

@@ -36,7 +36,8 @@ def deepen(bundle: Bundle, layers: int) -> CtcModel:
             "train a deeper model from the beginning"
         )
     config = replace(config, num_layers=config.num_layers + layers)
-    deeper = CtcModel(model.features_config, config, model.tokenizer.alphabet)
+    phones = model.phone_tokenizer.phones if model.phone_tokenizer else ()
+    deeper = CtcModel(model.features_config, config, model.tokenizer.alphabet, phones)
     for module in deeper.encoder.blocks[-layers:].modules():
         if isinstance(module, nn.RNNBase):
             silence(module)

@@ -194,7 +194,7 @@ function makeList() {
       "right in both": (item) => !item.a.counts.errors && !item.b.counts.errors,
     },
     text: (item) => `${item.id} ${item.speaker} ${item.reference} ${item.a.hypothesis} ${item.b.hypothesis}`,
-    row: (item) => utteranceRow(item, { player, alphabet: "", badges: badges(item), body: tripleAlignment(item) }),
+    row: (item) => utteranceRow(item, { player, symbols: [], badges: badges(item), body: tripleAlignment(item) }),
   });
 }
 

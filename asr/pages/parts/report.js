@@ -133,7 +133,7 @@ function makeList() {
     orders,
     filters,
     text: (item) => `${item.id} ${item.speaker} ${item.reference} ${item.hypothesis}`,
-    row: (item) => utteranceRow(item, { player, alphabet: data.alphabet, badges: badges(item), body: alignmentNode(item) }),
+    row: (item) => utteranceRow(item, { player, symbols: data.symbols, badges: badges(item), body: alignmentNode(item) }),
   });
 }
 

@@ -3,16 +3,16 @@
 let rows = 0;
 
 // badges: nodes behind the name; body: what is always shown; returns a list item.
-function utteranceRow(item, { player, alphabet, badges, body }) {
+function utteranceRow(item, { player, symbols, badges, body }) {
   const meta = [item.speaker && `speaker ${item.speaker}`, item.duration && spoken(item.duration)].filter(Boolean);
   const name = html("span", { class: "id" }, item.id);
   const head = html("div", { class: "rowhead" }, name, html("span", { class: "meta" }, meta.join(" · ")), html("span", { class: "badges" }, ...badges));
   const row = html("li", { class: "row" }, head, body);
-  if (item.has_media || item.audio) addSound(row, head, name, item, player, alphabet);
+  if (item.has_media || item.audio) addSound(row, head, name, item, player, symbols);
   return row;
 }
 
-function addSound(row, head, name, item, player, alphabet) {
+function addSound(row, head, name, item, player, symbols) {
   rows += 1;
   const pane = html("div", { class: "pane", id: `pane-${rows}`, hidden: true });
   // A list that is drawn anew keeps the sound that is playing.
@@ -29,7 +29,7 @@ function addSound(row, head, name, item, player, alphabet) {
     pane.hidden = !pane.hidden;
     set(open, { "aria-expanded": String(!pane.hidden) });
     media();
-    track.timeline ??= new Timeline(pane, item, track, player, alphabet);
+    track.timeline ??= new Timeline(pane, item, track, player, symbols);
   });
   head.prepend(track.button, open);
   row.append(pane);

@@ -42,8 +42,8 @@ function colourMap() {
 }
 
 class Timeline {
-  constructor(container, utterance, track, player, alphabet) {
-    Object.assign(this, { utterance, track, player, alphabet });
+  constructor(container, utterance, track, player, symbols) {
+    Object.assign(this, { utterance, track, player, symbols });
     this.media = track.media;
     const seconds = this.media?.seconds ?? track.duration;
     this.seconds = seconds;
@@ -179,7 +179,7 @@ class Timeline {
         context.stroke();
         if (value(token, peak) < NAMED) continue;
         context.font = "600 11px system-ui, sans-serif";
-        context.fillText(visible(this.alphabet[token - 1]), x(peak), y(value(token, peak)) - 5);
+        context.fillText(visible(this.symbols[token - 1]), x(peak), y(value(token, peak)) - 5);
       }
     }
   }
