@@ -45,6 +45,7 @@ FORMAT_VERSION = 4  # 3 knows no phones, 2 no weights in eight bits
 CONFIG, WEIGHTS, CARD = MEMBERS = ("bundle.json", "weights.safetensors", "MODEL_CARD.md")
 LANGUAGE_MODELS = BINARY_MODEL, ARPA_MODEL = ("lm.klm", "lm.arpa.gz")
 CHARACTER_MODEL, PRONUNCIATIONS = "char_lm.safetensors", "pronunciations.safetensors"
+DEFLATED = (BINARY_MODEL, PRONUNCIATIONS)
 SETTINGS = ("alphabet", "phones", "features", "encoder", "decoder")
 
 Precision = Literal["float32", "float16", "int8"]
@@ -165,7 +166,7 @@ def save_bundle(
     try:
         with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
             for name, content in members.items():
-                packing = zipfile.ZIP_DEFLATED if name == BINARY_MODEL else zipfile.ZIP_STORED
+                packing = zipfile.ZIP_DEFLATED if name in DEFLATED else zipfile.ZIP_STORED
                 archive.writestr(zipfile.ZipInfo(name), content, packing)  # without time of day
     except OSError as error:
         raise BundleError(f"{path}: cannot write this model: {error}") from error
