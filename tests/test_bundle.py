@@ -135,9 +135,12 @@ def test_language_and_character_model_travel_along(path: Path, model: CtcModel) 
     assert (bundle.language_model, bundle.character_model) == (b"n-grams", b"x")
     assert zipfile.ZipFile(path).namelist()[3:] == ["lm.arpa.gz", "char_lm.safetensors"]
     binary = MAGIC + b"n-grams" * 9
-    save_bundle(path, model, DecoderConfig(), "", language_model=binary)
-    [stored] = zipfile.ZipFile(path).infolist()[3:]
-    assert stored.filename == "lm.klm" and stored.compress_size < stored.file_size
+    sounds = b"THE DH AH" * 9
+    save_bundle(path, model, DecoderConfig(), "", language_model=binary, pronunciations=sounds)
+    assert load_bundle(path).pronunciations == sounds
+    stored = zipfile.ZipFile(path).infolist()[3:]
+    assert [file.filename for file in stored] == ["lm.klm", "pronunciations.safetensors"]
+    assert all(file.compress_size < file.file_size for file in stored)
     with load_bundle(path).language_model_file() as file:
         assert file is not None and file.read_bytes() == binary
     save_bundle(path, model, DecoderConfig(), "", character_model=b"x")
