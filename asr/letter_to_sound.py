@@ -20,7 +20,7 @@ from asr.text import CharTokenizer
 STEPS = 2  # for each letter
 BATCH = 256
 
-Pronunciation = tuple[str, ...]
+Pronunciation = str  # names of phones with a space between two: HH AH L OW
 
 
 class LetterToSound(nn.Module):
@@ -44,7 +44,9 @@ class LetterToSound(nn.Module):
             raise ConfigError(f"{num_layers} layers of {hidden_size} units are no network")
         self.tokenizer = CharTokenizer(alphabet)
         self.phones = tuple(phones)
-        self.letters = nn.Embedding(len(self.tokenizer), hidden_size)
+        # Uniform, as normal numbers on the meta device would import torch's compiler: 1.4 s.
+        letters = torch.empty(len(self.tokenizer), hidden_size).uniform_(-(3**0.5), 3**0.5)
+        self.letters = nn.Embedding.from_pretrained(letters, freeze=False)
         self.recurrent = nn.LSTM(
             hidden_size, hidden_size, num_layers, batch_first=True, bidirectional=True
         )
@@ -83,7 +85,7 @@ class LetterToSound(nn.Module):
                 tokens = [token for token in path.unique_consecutive().tolist() if token]
                 if not tokens:  # something must be said
                     tokens = [1 + int(row[:length, 1:].max(dim=0).values.argmax())]
-                found.append(tuple(self.phones[token - 1] for token in tokens))
+                found.append(" ".join(self.phones[token - 1] for token in tokens))
         return found
 
     def _batch(self, words: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -116,7 +118,7 @@ def train_letter_to_sound(
     names = sorted(words)
     model = LetterToSound("".join(sorted(set("".join(names)))), phones, **shape)
     ids = {phone: i for i, phone in enumerate(model.phones, start=1)}
-    targets = [torch.tensor([ids[phone] for phone in words[name][0]]) for name in names]
+    targets = [torch.tensor([ids[phone] for phone in words[name][0].split()]) for name in names]
     optimizer = torch.optim.Adam(model.parameters(), lr)
     steps = epochs * -(-len(names) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps)

@@ -13,7 +13,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,13 @@ from asr.quantisation import quantise, restore
 from asr.text import CharTokenizer, normalise
 
 GAP = " "  # between words
+GAP_ID = 1
+STRESS = "0123456789"
 MOST_NAMED = 10  # words that a message names
 _VARIANT = re.compile(r"\(\d+\)$")  # of CMUdict: read, read(2)
-_PLAIN = re.compile(r"[A-Z]+")
 _COMMENT = re.compile(r"#|;;;")
 GZIP = b"\x1f\x8b"
-METADATA = "asr_pronunciations"  # of a packed dictionary
+METADATA, WORDS = "asr_pronunciations", "words"  # of a packed dictionary
 FORMAT_VERSION = 1
 LARGEST = 10_000  # number of units or layers, so that a damaged file cannot ask for any
 
@@ -69,13 +70,14 @@ class PhoneTokenizer(CharTokenizer):
         tokens: list[int] = []
         for word in words:
             if tokens:
-                tokens += self._known(GAP)
-            tokens += self._known(*word)
+                tokens.append(GAP_ID)
+            tokens += self.encode_word(word)
         return tokens
 
-    def _known(self, *symbols: str) -> list[int]:
+    def encode_word(self, word: Pronunciation) -> list[int]:
+        """Return the token ids of one word; see :meth:`encode_words`."""
         try:
-            return [self._ids[symbol] for symbol in symbols]
+            return list(map(self._ids.__getitem__, word.split()))
         except KeyError as error:
             raise TextError(
                 f"the phone {error} is none of {' '.join(self.phones)}; use one dictionary for all"
@@ -102,7 +104,7 @@ class Pronunciations:
     ) -> None:
         self.words = words
         if phones is None:
-            phones = sorted({p for ways in words.values() for word in ways for p in word})
+            phones = sorted(_phones_of(words))
         self.phones = tuple(phones)
         self.network = network
 
@@ -135,21 +137,19 @@ class Pronunciations:
         return Pronunciations(found, self.phones, self.network)
 
     def packed(self) -> bytes:
-        """Return the content of one safetensors file: weights, and the words in its metadata.
+        """Return the content of one safetensors file: words as JSON, and the network's weights.
 
         The same dictionary and network give the same bytes.
         """
-        words = "".join(
-            f"{word} {' '.join(phones)}\n" for word, ways in self.words.items() for phones in ways
-        )
         settings: dict[str, Any] = {"format_version": FORMAT_VERSION, "phones": self.phones}
-        settings["words"] = words
+        words = json.dumps(dict(self.words), separators=(",", ":"))
         weights: dict[str, Tensor] = {}
         if self.network:
             lstm = self.network.recurrent
             settings["alphabet"] = self.network.tokenizer.alphabet
             settings |= {"hidden_size": lstm.hidden_size, "num_layers": lstm.num_layers}
             weights = quantise(self.network.state_dict())
+        weights[WORDS] = torch.frombuffer(bytearray(words.encode()), dtype=torch.uint8)
         return safetensors.torch.save(weights, {METADATA: json.dumps(settings)})
 
     def save(self, path: str | Path) -> None:
@@ -208,28 +208,26 @@ def _unreadable(path: str | Path, error: Exception) -> PronunciationError:
     return PronunciationError(f"{path}: cannot read these pronunciations: {reason_of(error)}")
 
 
-def _parse_words(text: str, path: str | Path) -> dict[str, tuple[Pronunciation, ...]]:
+def _parse_words(text: str, path: str | Path) -> dict[str, list[Pronunciation]]:
     words: dict[str, dict[Pronunciation, None]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         fields = _COMMENT.split(line)[0].split()
         if not fields:
             continue
-        word = fields[0]
-        if not _PLAIN.fullmatch(word):  # most are, in a bundle, and normalising takes time
-            word = normalise(_VARIANT.sub("", word))
-        phones = tuple(map(_without_stress, fields[1:]))
+        word = normalise(_VARIANT.sub("", fields[0]))
+        phones = [phone.rstrip(STRESS) for phone in fields[1:]]
         if not all(phones) or not phones:
             raise PronunciationError(
                 f"{path}: line {number}: {fields[0]!r} has no phones; write WORD PHONE ..."
             )
         if word and GAP not in word:  # CMUdict names some marks, too
-            words.setdefault(word, {})[phones] = None
-    return {word: tuple(ways) for word, ways in words.items()}
+            words.setdefault(word, {})[" ".join(phones)] = None
+    return {word: list(ways) for word, ways in words.items()}
 
 
 def _parse_packed(content: bytes, path: str | Path) -> Pronunciations:
     try:
-        weights = restore(safetensors.torch.load(content))
+        tensors = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except (SafetensorError, ValueError) as error:
         raise _unreadable(path, error) from error
@@ -245,8 +243,11 @@ def _parse_packed(content: bytes, path: str | Path) -> Pronunciations:
                 "upgrade asr"
             )
         phones = PhoneTokenizer(settings["phones"]).phones
-        network = _network(settings, weights) if weights else None
-        words = _parse_words(settings["words"], path)
+        words = json.loads(tensors.pop(WORDS).numpy().tobytes())
+        network = _network(settings, restore(tensors)) if tensors else None
+        said = [*chain.from_iterable(words.values())]
+        if not all(words.values()) or not all(said) or not _phones_of(words) <= set(phones):
+            raise ConfigError("a word has no phones, or others")
     except (AttributeError, ConfigError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = f": {error}" if isinstance(error, ConfigError) else ""  # others' are long
         raise PronunciationError(
@@ -267,6 +268,10 @@ def _network(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Lett
     return network.eval()
 
 
+def _phones_of(words: Mapping[str, Sequence[Pronunciation]]) -> set[str]:
+    return set(" ".join(chain.from_iterable(words.values())).split())
+
+
 def error_rates(
     network: LetterToSound, words: Mapping[str, Sequence[Pronunciation]]
 ) -> tuple[float, float]:
@@ -278,14 +283,12 @@ def error_rates(
     readable = [word for word in words if known.issuperset(word)]
     errors = wrong = phones = 0
     for word, way in zip(readable, network.pronounce(readable), strict=True):
-        distance, length = min((Levenshtein.distance(way, said), len(said)) for said in words[word])
+        distance, length = min(
+            (Levenshtein.distance(way.split(), said.split()), len(said.split()))
+            for said in words[word]
+        )
         errors, phones, wrong = errors + distance, phones + length, wrong + (distance > 0)
     return errors / max(phones, 1), wrong / max(len(readable), 1)
-
-
-@lru_cache(maxsize=1000)
-def _without_stress(phone: str) -> str:
-    return phone.rstrip("0123456789")
 
 
 def check_known(pronunciations: Pronunciations, texts: Iterable[str], path: str | Path) -> None:

@@ -28,7 +28,7 @@ from asr.lm.character import load_character_model, parse_character_model
 from asr.lm.lexicon import read_lexicon
 from asr.lm.word_model import WordModel
 from asr.models.ctc import CtcModel
-from asr.pronunciation import parse_pronunciations
+from asr.pronunciation import Pronunciations, parse_pronunciations
 from asr.recordings import Recording, read_ahead
 from asr.segmentation import Piece
 from asr.text import normalise
@@ -409,7 +409,9 @@ def sound_spelling(bundle: Bundle, words: Iterable[str]) -> SoundSpelling | None
     if bundle.pronunciations is None or phones is None:
         return None
     dictionary = parse_pronunciations(bundle.pronunciations, bundle.path)
-    return SoundSpelling(phones, dictionary.covering(words))
+    known = dictionary.words
+    guessed = dictionary.covering(word for word in words if word not in known)  # hardly any
+    return SoundSpelling(phones, Pronunciations({**known, **guessed.words}, dictionary.phones))
 
 
 def choose_device(name: str | None = None) -> torch.device:

@@ -182,7 +182,7 @@ def test_words_without_pronunciation_are_those_of_the_network(corpus, tmp_path):
     torch.manual_seed(0)
     network = LetterToSound("ABCD", ("AA", "BB"), 8, 1).eval()
     path = tmp_path / "sounds.safetensors"
-    Pronunciations({"A": (("AA",),)}, ("AA", "BB"), network).save(path)
+    Pronunciations({"A": ("AA",)}, ("AA", "BB"), network).save(path)
     dictionary = read_pronunciations(path)
     data = make(corpus, pronunciations=str(path))
     assert data.phones == ("AA", "BB")

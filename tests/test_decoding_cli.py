@@ -345,7 +345,7 @@ def test_words_searched_by_their_sound_are_found(tones: dict[str, Path], in_phon
     """The phones here are the letters, so that both searches find the same."""
     bundle = load_bundle(in_phones)
     assert bundle.pronunciations is not None
-    assert b"FAD FF AA DD" in bundle.pronunciations
+    assert b'"FAD":["FF AA DD"]' in bundle.pronunciations
     settings = dataclasses.asdict(bundle.decoder) | {"unknown_score": -1000.0}
     by_letters = Transcriber.load(
         tones["letters.asr"], language_model=tones["lm.arpa.gz"], **settings

@@ -16,7 +16,7 @@ PHONES = ("AH", "B", "CH", "K", "S")
 def sound(word: str) -> Pronunciation:
     """Return how a word of the toy language sounds: CB is CH, and X two phones."""
     phones = [phone for letter in word.replace("CB", "H") for phone in SOUNDS.get(letter, ["CH"])]
-    return tuple(phones)
+    return " ".join(phones)
 
 
 WORDS = ["".join(w) for n in range(1, 6) for w in itertools.product("ABCX", repeat=n)]
@@ -24,7 +24,7 @@ WORDS = ["".join(w) for n in range(1, 6) for w in itertools.product("ABCX", repe
 
 @pytest.fixture(scope="module")
 def network() -> LetterToSound:
-    taught = {word: (sound(word), ("B",)) for word in WORDS[::3]}
+    taught = {word: (sound(word), "B") for word in WORDS[::3]}
     return train_letter_to_sound(
         taught, phones=PHONES, epochs=40, lr=0.02, hidden_size=24, num_layers=1
     )
@@ -42,13 +42,13 @@ def test_company_changes_nothing(network: LetterToSound) -> None:
     assert network.pronounce([]) == []
 
 
-def test_each_word_has_a_sound(network: LetterToSound) -> None:
+def test_each_word_has_a_sound() -> None:
     silent = train_letter_to_sound(
-        {"A": (("AH",),)}, phones=PHONES, epochs=1, lr=1e-6, hidden_size=4, num_layers=1
+        {"A": ("AH",)}, phones=PHONES, epochs=1, lr=1e-6, hidden_size=4, num_layers=1
     )
     with torch.no_grad():
         silent.output.bias[:: 1 + len(PHONES)] = 100.0  # the blank
-    assert [len(way) for way in silent.pronounce(["A", "AA"])] == [1, 1]
+    assert set(silent.pronounce(["A", "AA"])) <= set(PHONES)
 
 
 def test_the_seed_decides() -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -286,36 +285,35 @@ def _lexicon(
     Without ``words``, those that have other characters are left out: the model's author may have
     had a larger alphabet in mind.
     """
+    listed = {word: (index, log10) for index, (word, log10) in enumerate(model.words.items())}
+    unknown = listed.pop(UNKNOWN)
     if words is None:
-        words = [word for word in model.words if word != UNKNOWN]
-        if tokenizer.unknown(["".join(words)]):  # rare, and costly to find out word by word
-            words = filter(frozenset(tokenizer.alphabet).issuperset, words)
-    else:
-        words = list(words)
-        for word in words:
-            if strange := tokenizer.unknown([word]):
-                raise LanguageModelError(
-                    f"lexicon word {word!r} cannot be spelled: {''.join(strange)!r} is outside "
-                    f"the alphabet {tokenizer.alphabet!r}; spell it out or leave it out"
-                )
-    unknown = model.ids[UNKNOWN], model.words[UNKNOWN]
-    return {
-        word: (model.ids[word], model.words[word]) if word in model.ids else unknown
-        for word in words
-    }
+        letters = frozenset(tokenizer.alphabet)
+        if letters.issuperset("".join(listed)):  # nearly always, and quick to tell
+            return listed
+        return {word: entry for word, entry in listed.items() if letters.issuperset(word)}
+    words = list(words)
+    for word in words:
+        if strange := tokenizer.unknown([word]):
+            raise LanguageModelError(
+                f"lexicon word {word!r} cannot be spelled: {''.join(strange)!r} is outside "
+                f"the alphabet {tokenizer.alphabet!r}; spell it out or leave it out"
+            )
+    return {word: listed.get(word, unknown) for word in words}
 
 
 def _trie(spelling: Spelling, lexicon: dict[str, tuple[int, float]], unknown: int) -> Trie:
     size = len(spelling.tokenizer)
     [space] = spelling.tokenizer.encode(" ")
     trie = Trie(size + 1, 0)
-    homophones: Counter[tuple[int, ...]] = Counter()
+    homophones: dict[tuple[int, ...], int] = {}
     likely_first = sorted(lexicon.items(), key=lambda item: -item[1][1])
     for word, (index, log10_prob) in likely_first:  # hotwords' gap is nothing but the space
         for tokens in spelling(word.strip()):
-            homophones[tuple(tokens)] += 1
-            if homophones[tuple(tokens)] <= MOST_HOMOPHONES:
-                trie.insert([*tokens, space], index, log10_prob)
+            key = (*tokens, space)
+            homophones[key] = number = homophones.get(key, 0) + 1
+            if number <= MOST_HOMOPHONES:
+                trie.insert(key, index, log10_prob)
     # Words end in a space. Within a word flashlight may leave for an unknown one from any node,
     # so let there be a node for each letter, on the way to a token that never comes.
     for letter in spelling.letters:
