@@ -27,6 +27,7 @@ from asr.errors import AsrError, ConfigError
 from asr.lm.character import load_character_model, parse_character_model
 from asr.lm.lexicon import read_lexicon
 from asr.lm.word_model import WordModel
+from asr.memory import paused_collection
 from asr.models.ctc import CtcModel
 from asr.pronunciation import Pronunciations, parse_pronunciations
 from asr.recordings import Recording, read_ahead
@@ -172,6 +173,7 @@ class Transcriber:
         self.sample_rate = model.features_config.sample_rate
 
     @classmethod
+    @paused_collection()
     def load(
         cls,
         model: str | Path | None = None,

@@ -1,9 +1,9 @@
 """How fast is the beam with a language model, and how good, beside pyctcdecode?
 
-Recognises the utterances of a manifest once, then only decodes: greedily, and with beams of several
-widths and the model's own settings. pyctcdecode, if wanted, decodes the same log-probabilities with
-the same language model, width and weights, in an environment of its own; it has no label priors,
-so that both get log-probabilities that are divided by them already:
+Recognises the utterances of a manifest, then only decodes: greedily, and with beams of several
+widths and the model's own settings. pyctcdecode, if wanted, decodes the same log-probabilities,
+which must be of characters, with the same language model, width and weights, in an environment of
+its own; it has no label priors, so both get log-probabilities that are divided by them already:
 
     pip install pyctcdecode kenlm    # there; kenlm needs cmake and a C++ compiler
     python benchmarks/decoding.py --model model.asr --manifest dev-clean.jsonl --peer PYTHON
@@ -31,8 +31,9 @@ from asr.decoding.hypothesis import Decoder
 from asr.decoding.priors import scaled_priors
 from asr.decoding.tuning import word_error_rate
 from asr.lm.word_model import WordModel
+from asr.models.ctc import CtcModel
 from asr.text import CharTokenizer
-from asr.transcriber import Transcriber
+from asr.transcriber import Transcriber, sound_spelling
 
 PEER = Path(__file__).with_name("pyctcdecode_beam.py")
 
@@ -81,21 +82,29 @@ def main() -> None:
     utterances = read_manifest(options.manifest)
     audio = sum(utterance.duration for utterance in utterances)
     references = [utterance.text for utterance in utterances]
-    transcriber = Transcriber(bundle.model, torch.device("cpu"))
-    rows = transcriber.log_probs_of([utterance.audio for utterance in utterances])
-    torch.set_num_threads(1)
+    paths = [utterance.audio for utterance in utterances]
+
+    def log_probs_of(model: CtcModel) -> list[np.ndarray]:
+        return Transcriber(model, torch.device("cpu")).log_probs_of(paths)
 
     def show(name: str, texts: list[str], seconds: float) -> None:
         rate = word_error_rate(references, texts)
         print(f"| {name} | {rate:.2%} | {seconds / audio:.5f} |", flush=True)
 
-    print("| decoder | WER | s per s of audio |\n|---|---|---|")
-    show("greedy", *measure(GreedyDecoder(bundle.model.tokenizer), rows))
     with bundle.language_model_file() as lm:
         if lm is None:
             parser.error(f"{options.model} holds no language model; see asr lm tune")
         model = WordModel(lm, bundle.model.tokenizer.alphabet)
-        decoder = BeamDecoder(bundle.model.tokenizer, bundle.decoder, model)
+        spelling = sound_spelling(bundle, model.words)
+        if spelling and options.peer:
+            parser.error(f"{options.model} searches words by their sound, pyctcdecode cannot")
+        rows = characters = log_probs_of(bundle.model)
+        if spelling:
+            rows = log_probs_of(bundle.model.in_phones())
+        torch.set_num_threads(1)
+        print("| decoder | WER | s per s of audio |\n|---|---|---|")
+        show("greedy", *measure(GreedyDecoder(bundle.model.tokenizer), characters))
+        decoder = BeamDecoder(bundle.model.tokenizer, bundle.decoder, model, spelling=spelling)
         for width in options.widths:
             config = replace(bundle.decoder, beam_width=width)
             show(f"beam {width}", *measure(decoder.with_config(config), rows))

@@ -1,10 +1,13 @@
-"""Memory is kept from one block to the next."""
+"""Memory is kept from one block to the next, and left alone while it fills."""
 
+import gc
 import platform
 import subprocess
 import sys
 
 import pytest
+
+from asr.memory import paused_collection
 
 PAGE_FAULTS = """
 import resource, sys
@@ -32,3 +35,14 @@ def page_faults(mode: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_freed_blocks_are_not_fetched_anew() -> None:
     assert page_faults("keep") < page_faults("as it is") / 10
+
+
+def test_nothing_is_collected_while_it_is_paused() -> None:
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError), paused_collection():
+        assert not gc.isenabled()
+        with paused_collection():
+            pass
+        assert not gc.isenabled()
+        _ = 1 / 0
+    assert gc.isenabled()
