@@ -39,12 +39,13 @@ from asr.features import FeatureConfig
 from asr.lm.kenlm_binary import MAGIC
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
+from asr.pronunciation import BUNDLED as PRONUNCIATIONS
 from asr.quantisation import quantise, restore
 
 FORMAT_VERSION = 4  # 3 knows no phones, 2 no weights in eight bits
 CONFIG, WEIGHTS, CARD = MEMBERS = ("bundle.json", "weights.safetensors", "MODEL_CARD.md")
 LANGUAGE_MODELS = BINARY_MODEL, ARPA_MODEL = ("lm.klm", "lm.arpa.gz")
-CHARACTER_MODEL, PRONUNCIATIONS = "char_lm.safetensors", "pronunciations.safetensors"
+CHARACTER_MODEL = "char_lm.safetensors"
 DEFLATED = (BINARY_MODEL, PRONUNCIATIONS)
 SETTINGS = ("alphabet", "phones", "features", "encoder", "decoder")
 

@@ -11,6 +11,7 @@ Speech Recognition Using Deep RNN Models and WFST-Based Decoding" (phones and a 
 import gzip
 import json
 import re
+import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -37,6 +38,7 @@ _VARIANT = re.compile(r"\(\d+\)$")  # of CMUdict: read, read(2)
 _COMMENT = re.compile(r"#|;;;")
 GZIP = b"\x1f\x8b"
 METADATA, WORDS = "asr_pronunciations", "words"  # of a packed dictionary
+BUNDLED = "pronunciations.safetensors"  # its name in a model bundle
 FORMAT_VERSION = 1
 LARGEST = 10_000  # number of units or layers, so that a damaged file cannot ask for any
 
@@ -175,7 +177,8 @@ def read_pronunciations(path: str | Path) -> Pronunciations:
     variants.
 
     Args:
-        path: UTF-8 text, plain or compressed by gzip, or a file of :meth:`Pronunciations.save`.
+        path: UTF-8 text, plain or compressed by gzip; a file of :meth:`Pronunciations.save`; or a
+            model bundle (``.asr``) that holds one.
 
     Raises:
         PronunciationError: the file cannot be read, holds no word, or a word without phones; its
@@ -183,9 +186,17 @@ def read_pronunciations(path: str | Path) -> Pronunciations:
     """
     path = Path(path)
     try:
-        return parse_pronunciations(path.read_bytes(), path)
-    except OSError as error:
+        content = _bundled(path) if zipfile.is_zipfile(path) else path.read_bytes()
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
         raise _unreadable(path, error) from error
+    return parse_pronunciations(content, path)
+
+
+def _bundled(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        if BUNDLED not in archive.namelist():
+            raise PronunciationError(f"{path}: holds no pronunciations; give a dictionary")
+        return archive.read(BUNDLED)
 
 
 def parse_pronunciations(content: bytes, path: str | Path) -> Pronunciations:

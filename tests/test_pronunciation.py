@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from babble import babbling_model
 from torch import Tensor
 
+from asr.bundle import save_bundle
+from asr.decoding.config import DecoderConfig
 from asr.errors import ConfigError, PronunciationError, TextError
 from asr.letter_to_sound import LetterToSound
 from asr.pronunciation import (
+    BUNDLED,
     PhoneTokenizer,
     Pronunciations,
     check_known,
@@ -133,6 +137,23 @@ def test_a_packed_dictionary_is_the_same(tmp_path: Path) -> None:
         assert bool(again.network) == bool(dictionary.network)
     with pytest.raises(PronunciationError, match="cannot write these pronunciations"):
         dictionary.save(tmp_path / "packed.safetensors" / "below a file")
+
+
+def test_the_dictionary_of_a_model_is_read(tmp_path: Path) -> None:
+    model = babbling_model()
+    save_bundle(
+        tmp_path / "has.asr", model, DecoderConfig(), "", pronunciations=with_network().packed()
+    )
+    assert read_pronunciations(tmp_path / "has.asr").packed() == with_network().packed()
+    save_bundle(tmp_path / "bare.asr", model, DecoderConfig(), "")
+    with pytest.raises(PronunciationError, match=r"bare\.asr: holds no pronunciations; give"):
+        read_pronunciations(tmp_path / "bare.asr")
+    content = bytearray((tmp_path / "has.asr").read_bytes())
+    at = content.index(BUNDLED.encode()) + len(BUNDLED) + 20
+    content[at : at + 20] = bytes(20)
+    (tmp_path / "damaged.asr").write_bytes(content)
+    with pytest.raises(PronunciationError, match=r"damaged\.asr: cannot read these pronunciations"):
+        read_pronunciations(tmp_path / "damaged.asr")
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ def tune(
     pronunciations: Annotated[
         Path | None,
         typer.Option(
-            help="Dictionary to search words by their sound; the model's own if not given."
+            help="Dictionary, or a model that holds one, to search words by their sound; the "
+            "model's own if not given."
         ),
     ] = None,
     keep: Annotated[

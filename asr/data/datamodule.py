@@ -82,8 +82,9 @@ class SpeechDataModule(lightning.LightningDataModule):
         augment_copies: distorted copies of each utterance, kept in the cache and taken in turn
             epoch by epoch, where computing them holds the training up; 0 distorts anew in every
             epoch.
-        pronunciations: dictionary of the words of the texts, for an output of phones beside that
-            of characters; ``None`` for none. Its network pronounces words that it lacks.
+        pronunciations: dictionary of the words of the texts, or a bundle (``.asr``) that holds
+            one, for an output of phones beside that of characters; ``None`` for none. Its network
+            pronounces words that it lacks.
         seed: of batch order and distortion.
 
     Raises:
