@@ -114,12 +114,16 @@ def tune(
         path = lm or packed
         assert path is not None  # content would be None, too
         listed = WordModel(path, tokenizer.alphabet).words.keys() - {UNKNOWN}
-        bundle = _with_pronunciations(bundle, pronunciations, {*listed, *(words or ())})
-        spelling = sound_spelling(bundle, words or listed)
+        spoken = {*listed, *(words or ())}
+        bundle = _with_pronunciations(bundle, pronunciations, spoken)
+        spelling = sound_spelling(bundle, spoken)
         acoustic = bundle.model.in_phones() if spelling else bundle.model
         with DecoderPool(tokenizer.alphabet, path, words, jobs, spelling) as pool:
             transcriber = Transcriber(acoustic, choose_device(device))
             references, rows = _recognise(transcriber, utterances, manifest)
+            if spelling:
+                said = sum(map(bool, map(spelling, spoken)))
+                typer.echo(f"{said:,} of {len(spoken):,} words have a pronunciation")
             chosen = replace(bundle.decoder, method="beam")
             if not keep:
                 chosen, trials = search(
@@ -160,9 +164,7 @@ def _with_pronunciations(bundle: "Bundle", path: Path | None, words: set[str]) -
         dictionary = parse_pronunciations(bundle.pronunciations, bundle.path)
     else:
         return bundle
-    covering = dictionary.covering(sorted(words))
-    typer.echo(f"{len(covering.words):,} of {len(words):,} words have a pronunciation")
-    return replace(bundle, pronunciations=covering.packed())
+    return replace(bundle, pronunciations=dictionary.covering(sorted(words)).packed())
 
 
 def _recognise(
