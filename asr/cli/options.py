@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -97,19 +98,24 @@ def load_transcriber(
     **settings: Any,
 ) -> "Transcriber":
     """Load a model with the decoder settings that were given; ``None`` stands for the model's."""
-    from asr.transcriber import Transcriber
+    from asr.memory import paused_collection
 
     given = {name: value for name, value in settings.items() if value is not None}
     given |= {IN_FUSION[name]: value for name, value in given.items() if name in IN_FUSION}
-    return Transcriber.load(
-        model,
-        device,
-        language_model=language_model,
-        character_model=character_model,
-        lexicon=lexicon,
-        hotwords=_hotwords(hotwords),
-        **given,
-    )
+    with paused_collection():  # importing torch makes many objects that stay, too
+        from asr.transcriber import Transcriber
+
+        transcriber = Transcriber.load(
+            model,
+            device,
+            language_model=language_model,
+            character_model=character_model,
+            lexicon=lexicon,
+            hotwords=_hotwords(hotwords),
+            **given,
+        )
+        gc.freeze()
+    return transcriber
 
 
 def _hotwords(value: str | None) -> list[str]:

@@ -49,8 +49,8 @@ class SoundSpelling:
 
     def __call__(self, phrase: str) -> list[list[int]]:
         """Return the phones of a word or phrase, in each of its pronunciations."""
+        if ways := self._words.get(phrase):  # nearly always, and quick to tell
+            return [self._phones.encode_word(way) for way in ways]
         variants = [self._words.get(word, ()) for word in phrase.split()]
-        if len(variants) == 1:  # nearly always, and quick to tell
-            return [self._phones.encode_word(way) for way in variants[0]]
-        ways = itertools.islice(itertools.product(*variants), MOST_VARIANTS)
-        return [self._phones.encode_words(way) for way in ways]
+        phrases = itertools.islice(itertools.product(*variants), MOST_VARIANTS)
+        return [self._phones.encode_words(way) for way in phrases]
