@@ -30,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("asr", "tests", "recipes", "benchmarks", "docs"):
         shutil.copytree(ROOT / name, folder / "tree" / name)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "LICENSE-CMUdict"):
         shutil.copy(ROOT / name, folder / "tree")
     (folder / "tree" / "data").mkdir()
     (folder / "tree" / "data" / "corpus.py").touch()
@@ -65,7 +65,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {"asr/models/ctc.py", "asr/models/native_lstm.c"} <= set(names)
     assert "asr/pages/parts/style.css" in names
     assert (MODEL.as_posix() in names) == (ROOT / MODEL).is_file()
-    assert any(name.endswith("licenses/LICENSE") for name in names)
+    for licence in ("LICENSE", "LICENSE-CMUdict"):
+        assert any(name.endswith(f"licenses/{licence}") for name in names)
 
 
 def test_it_runs_from_an_empty_directory(installed: Path, tmp_path: Path) -> None:
