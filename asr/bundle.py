@@ -18,11 +18,9 @@ Nothing in it is ever unpickled, so a bundle from a stranger cannot run code.
 import json
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -32,6 +30,17 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from asr.archive import (
+    ARPA_MODEL,
+    BINARY_MODEL,
+    CARD,
+    CHARACTER_MODEL,
+    CONFIG,
+    LANGUAGE_MODELS,
+    PRONUNCIATIONS,
+    WEIGHTS,
+    Archive,
+)
 from asr.atomic import whole_file
 from asr.decoding.config import DecoderConfig
 from asr.errors import AsrError, BundleError
@@ -39,13 +48,9 @@ from asr.features import FeatureConfig
 from asr.lm.kenlm_binary import MAGIC
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
-from asr.pronunciation import BUNDLED as PRONUNCIATIONS
 from asr.quantisation import quantise, restore
 
 FORMAT_VERSION = 4  # 3 knows no phones, 2 no weights in eight bits
-CONFIG, WEIGHTS, CARD = MEMBERS = ("bundle.json", "weights.safetensors", "MODEL_CARD.md")
-LANGUAGE_MODELS = BINARY_MODEL, ARPA_MODEL = ("lm.klm", "lm.arpa.gz")
-CHARACTER_MODEL = "char_lm.safetensors"
 DEFLATED = (BINARY_MODEL, PRONUNCIATIONS)
 SETTINGS = ("alphabet", "phones", "features", "encoder", "decoder")
 
@@ -105,18 +110,6 @@ class Bundle:
         )
 
 
-def packaged_model() -> Path:
-    """Return the path of the model that ships with the package.
-
-    Raises:
-        BundleError: this installation holds none.
-    """
-    path = Path(str(files("asr"))) / "assets" / "english.asr"
-    if not path.is_file():
-        raise BundleError(f"{path}: the packaged model is missing; reinstall, or name a model")
-    return path
-
-
 def save_bundle(
     path: str | Path,
     model: CtcModel,
@@ -173,16 +166,19 @@ def save_bundle(
         raise BundleError(f"{path}: cannot write this model: {error}") from error
 
 
-def load_bundle(path: str | Path) -> Bundle:
+def load_bundle(source: str | Path | Archive) -> Bundle:
     """Load a model bundle; no other file is needed.
+
+    Args:
+        source: the file, or one whose reading has begun.
 
     Raises:
         BundleError: the file is missing, cut short, damaged, no bundle or of a newer format; its
             settings are unknown or contradict each other; its weights are not those of the
             settings or not finite.
     """
-    path = Path(path)
-    members = _read_members(path)
+    archive = source if isinstance(source, Archive) else Archive(source)
+    path, members = archive.path, archive.members()
     settings = _parse_config(members[CONFIG], path)
     model = build_model(settings, path)
     try:
@@ -287,32 +283,6 @@ def _precision(tensors: Mapping[str, Tensor]) -> Precision:
 def _check_finite(name: str, tensor: Tensor, path: str | Path) -> None:
     if not tensor.isfinite().all():
         raise BundleError(f"{path}: weights {name!r} are not finite; train the model again")
-
-
-def _read_members(path: Path) -> dict[str, bytes]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            extra = {*LANGUAGE_MODELS, CHARACTER_MODEL, PRONUNCIATIONS} & set(archive.namelist())
-            return {name: archive.read(name) for name in (*MEMBERS, *extra)}
-    except FileNotFoundError as error:
-        raise BundleError(f"{path}: no such model; give the path of an .asr file") from error
-    except OSError as error:
-        raise BundleError(f"{path}: cannot read this model: {error}") from error
-    except KeyError as error:
-        raise BundleError(f"{path}: lacks a part, so it is no model bundle: {error}") from error
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,  # zipfile's word for a compression that it does not know
-        RuntimeError,
-        ValueError,
-    ) as error:
-        if path.read_bytes()[:2] == b"PK":
-            problem = f"the model is damaged or cut short ({error}); fetch it again"
-        else:
-            problem = "not a model bundle; give the path of an .asr file"
-        raise BundleError(f"{path}: {problem}") from error
 
 
 def _parse_config(content: bytes, path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from rapidfuzz.distance import Levenshtein
 from safetensors import SafetensorError
 from torch import Tensor
 
+from asr.archive import PRONUNCIATIONS
 from asr.atomic import whole_file
 from asr.errors import ConfigError, PronunciationError, TextError, reason_of
 from asr.letter_to_sound import LetterToSound, Pronunciation
@@ -38,7 +39,6 @@ _VARIANT = re.compile(r"\(\d+\)$")  # of CMUdict: read, read(2)
 _COMMENT = re.compile(r"#|;;;")
 GZIP = b"\x1f\x8b"
 METADATA, WORDS = "asr_pronunciations", "words"  # of a packed dictionary
-BUNDLED = "pronunciations.safetensors"  # its name in a model bundle
 FORMAT_VERSION = 1
 LARGEST = 10_000  # number of units or layers, so that a damaged file cannot ask for any
 
@@ -194,9 +194,9 @@ def read_pronunciations(path: str | Path) -> Pronunciations:
 
 def _bundled(path: Path) -> bytes:
     with zipfile.ZipFile(path) as archive:
-        if BUNDLED not in archive.namelist():
+        if PRONUNCIATIONS not in archive.namelist():
             raise PronunciationError(f"{path}: holds no pronunciations; give a dictionary")
-        return archive.read(BUNDLED)
+        return archive.read(PRONUNCIATIONS)
 
 
 def parse_pronunciations(content: bytes, path: str | Path) -> Pronunciations:

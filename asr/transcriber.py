@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.bundle import Bundle, load_bundle, packaged_model
+from asr.archive import Archive, packaged_model
+from asr.bundle import Bundle, load_bundle
 from asr.decoding.alignment import Word, align_words
 from asr.decoding.build import build_decoder
 from asr.decoding.calibration import Calibration
@@ -176,7 +177,7 @@ class Transcriber:
     @paused_collection()
     def load(
         cls,
-        model: str | Path | None = None,
+        model: str | Path | Archive | None = None,
         device: str | None = None,
         *,
         language_model: str | Path | None = None,
@@ -188,7 +189,7 @@ class Transcriber:
         """Load a model bundle.
 
         Args:
-            model: path of the bundle; the packaged one if ``None``.
+            model: path of the bundle, or its archive; the packaged one if ``None``.
             device: ``cpu``, ``cuda``, ``cuda:1`` …; a GPU if there is one, if ``None``.
             language_model: ARPA file or KenLM's binary file to decode with; that of the bundle if
                 ``None``.

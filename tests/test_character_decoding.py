@@ -7,7 +7,8 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from asr.bundle import load_bundle, packaged_model, save_bundle
+from asr.archive import packaged_model
+from asr.bundle import load_bundle, save_bundle
 from asr.cli.main import app
 from asr.data.manifest import read_manifest
 from asr.decoding.config import DecoderConfig

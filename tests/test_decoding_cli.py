@@ -16,7 +16,8 @@ from babble import babbling_model, write_tones
 from tones import SAMPLE_RATE
 from typer.testing import CliRunner
 
-from asr.bundle import load_bundle, packaged_model, save_bundle
+from asr.archive import packaged_model
+from asr.bundle import load_bundle, save_bundle
 from asr.cli.main import app
 from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.decoding.beam import BeamDecoder

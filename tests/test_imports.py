@@ -15,6 +15,7 @@ THIRD_PARTY = (
 )
 # Audio, text, corpora and scoring work before, or without, half a gigabyte of torch in memory.
 LIGHT = (
+    "asr.archive",
     "asr.audio",
     "asr.text",
     "asr.data.manifest",

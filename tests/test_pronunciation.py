@@ -11,12 +11,12 @@ import torch
 from babble import babbling_model
 from torch import Tensor
 
+from asr.archive import PRONUNCIATIONS
 from asr.bundle import save_bundle
 from asr.decoding.config import DecoderConfig
 from asr.errors import ConfigError, PronunciationError, TextError
 from asr.letter_to_sound import LetterToSound
 from asr.pronunciation import (
-    BUNDLED,
     PhoneTokenizer,
     Pronunciations,
     check_known,
@@ -149,7 +149,7 @@ def test_the_dictionary_of_a_model_is_read(tmp_path: Path) -> None:
     with pytest.raises(PronunciationError, match=r"bare\.asr: holds no pronunciations; give"):
         read_pronunciations(tmp_path / "bare.asr")
     content = bytearray((tmp_path / "has.asr").read_bytes())
-    at = content.index(BUNDLED.encode()) + len(BUNDLED) + 20
+    at = content.index(PRONUNCIATIONS.encode()) + len(PRONUNCIATIONS) + 20
     content[at : at + 20] = bytes(20)
     (tmp_path / "damaged.asr").write_bytes(content)
     with pytest.raises(PronunciationError, match=r"damaged\.asr: cannot read these pronunciations"):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr.archive import packaged_model
 from asr.audio import load_audio
-from asr.bundle import packaged_model
 from asr.data.corpora import read_corpus
 from asr.scoring.report import score
 from asr.scoring.utterances import score_utterance

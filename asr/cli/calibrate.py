@@ -32,8 +32,9 @@ def calibrate(
     the stored calibration is fitted to all of them. A recording that cannot be read is left out,
     and makes the exit code 1.
     """
+    from asr.archive import packaged_model
     from asr.atomic import check_writable
-    from asr.bundle import load_bundle, packaged_model
+    from asr.bundle import load_bundle
     from asr.data.manifest import read_manifest
     from asr.decoding.calibration import fit_calibration, reliability
     from asr.transcriber import Transcriber

@@ -13,7 +13,8 @@ def info(
     ] = None,
 ) -> None:
     """Print the card of a model, its settings and its size."""
-    from asr.bundle import load_bundle, packaged_model
+    from asr.archive import packaged_model
+    from asr.bundle import load_bundle
 
     bundle = load_bundle(model or packaged_model())
     parameters = sum(parameter.numel() for parameter in bundle.model.parameters())

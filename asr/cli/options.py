@@ -98,15 +98,17 @@ def load_transcriber(
     **settings: Any,
 ) -> "Transcriber":
     """Load a model with the decoder settings that were given; ``None`` stands for the model's."""
+    from asr.archive import Archive, packaged_model
     from asr.memory import paused_collection
 
     given = {name: value for name, value in settings.items() if value is not None}
     given |= {IN_FUSION[name]: value for name, value in given.items() if name in IN_FUSION}
-    with paused_collection():  # importing torch makes many objects that stay, too
+    archive = Archive(model or packaged_model())  # is read while torch is imported
+    with paused_collection():  # which makes many objects that stay, too
         from asr.transcriber import Transcriber
 
         transcriber = Transcriber.load(
-            model,
+            archive,
             device,
             language_model=language_model,
             character_model=character_model,

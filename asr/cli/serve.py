@@ -53,7 +53,7 @@ def serve(
             f"the server needs the package {error.name}; pip install 'asr[server]'"
         ) from error
 
-    from asr.bundle import packaged_model
+    from asr.archive import packaged_model
     from asr.server.limits import Limits
     from asr.transcriber import Transcriber
 

@@ -76,8 +76,9 @@ def tune(
     that asr transcribe needs nothing else. A recording that cannot be read is left out, and makes
     the exit code 1.
     """
+    from asr.archive import packaged_model
     from asr.atomic import check_writable
-    from asr.bundle import load_bundle, packaged_model
+    from asr.bundle import load_bundle
     from asr.data.manifest import read_manifest
     from asr.decoding.fusion import check_same_alphabet
     from asr.decoding.pool import DecoderPool

@@ -11,7 +11,7 @@ and out: Press and Wolf 2017, "Using the Output Embedding to Improve Language Mo
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -34,6 +34,11 @@ BOUNDARY = CharTokenizer.blank  # begin and end of a text
 PADDING = -1
 FORMAT_VERSION = 3  # 1 knows neither pieces nor embeddings, 2 no weights in eight bits
 METADATA = "asr_character_model"
+CELLS: dict[Cell, Callable[..., Any]] = {
+    "lstm": torch.lstm_cell,
+    "gru": torch.gru_cell,
+    "rnn_tanh": torch.rnn_tanh_cell,
+}
 LARGEST = 10_000  # number of units or layers, so that a damaged file cannot ask for any
 SCORE_BATCH = 512  # texts that are scored at once; bounds the memory
 
@@ -124,10 +129,7 @@ class CharacterModel(nn.Module):
             (batch, time, vocab) natural-log probabilities of the character that follows each, in
             float32, and the state after the piece.
         """
-        if size := self.config.embedding_size:
-            inputs = nn.functional.embedding(characters, self.output.weight) * size**0.5
-        else:
-            inputs = nn.functional.one_hot(characters, len(self.tokenizer)).to(state.dtype)
+        inputs = self._inputs(characters).to(state.dtype)
         hidden = state.permute(1, 2, 0, 3).contiguous()  # (parts, num_layers, batch, hidden_size)
         if self.parts == 2:
             outputs, after = self.rnn(inputs, (hidden[0], hidden[1]))
@@ -135,8 +137,15 @@ class CharacterModel(nn.Module):
         else:
             outputs, after = self.rnn(inputs, hidden[0])
             after = after[None]
-        log_probs = self.output(self.projection(outputs)).float().log_softmax(dim=2)
-        return log_probs, after.permute(2, 0, 1, 3).to(state.dtype)
+        return self._log_probs(outputs), after.permute(2, 0, 1, 3).to(state.dtype)
+
+    def _inputs(self, characters: Tensor) -> Tensor:
+        if size := self.config.embedding_size:
+            return nn.functional.embedding(characters, self.output.weight) * size**0.5
+        return nn.functional.one_hot(characters, len(self.tokenizer))
+
+    def _log_probs(self, outputs: Tensor) -> Tensor:
+        return self.output(self.projection(outputs)).float().log_softmax(dim=-1)
 
     @torch.inference_mode()
     def step(self, characters: int | Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,8 +160,20 @@ class CharacterModel(nn.Module):
             :data:`BOUNDARY` is the end of the text, and the state after the character.
         """
         characters = torch.as_tensor(characters, device=state.device)
-        log_probs, after = self(characters.reshape(-1, 1), state.reshape(-1, *state.shape[-3:]))
-        return log_probs.reshape(*characters.shape, -1), after.reshape(state.shape)
+        before = state.reshape(-1, *state.shape[-3:])
+        outputs = self._inputs(characters.reshape(-1)).to(state.dtype)
+        after, cell = [], CELLS[self.config.cell]
+        # Not the layers themselves: on a CPU they would pack all their weights anew for each step.
+        for layer, weights in enumerate(self.rnn.all_weights):
+            parts = before[:, :, layer].unbind(1)
+            if self.parts == 2:
+                parts = cell(outputs, parts, *weights)
+            else:
+                parts = (cell(outputs, *parts, *weights),)
+            outputs = parts[0]
+            after.append(torch.stack(parts, 1))
+        log_probs = self._log_probs(outputs)
+        return log_probs.reshape(*characters.shape, -1), torch.stack(after, 2).reshape(state.shape)
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str]) -> Tensor:

@@ -1,0 +1,82 @@
+"""The file of a model bundle: a zip archive, read while something else is done.
+
+A second and more of the start of ``asr transcribe`` goes by until torch is imported, with one core
+at work; inflating the n-grams, two tenths of a second, needs none of Python's and takes another.
+"""
+
+import zipfile
+import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+
+from asr.errors import BundleError
+
+CONFIG, WEIGHTS, CARD = MEMBERS = ("bundle.json", "weights.safetensors", "MODEL_CARD.md")
+LANGUAGE_MODELS = BINARY_MODEL, ARPA_MODEL = ("lm.klm", "lm.arpa.gz")
+CHARACTER_MODEL = "char_lm.safetensors"
+PRONUNCIATIONS = "pronunciations.safetensors"
+OPTIONAL = frozenset({*LANGUAGE_MODELS, CHARACTER_MODEL, PRONUNCIATIONS})
+
+
+class Archive:
+    """The members of a bundle's file, read in a thread from now on.
+
+    Args:
+        path: the file; nothing is wrong with it before :meth:`members` is called.
+
+    Attributes:
+        path: the same.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        reader = ThreadPoolExecutor(1)
+        self._members: Future[dict[str, bytes]] = reader.submit(_read_members, self.path)
+        reader.shutdown(wait=False)
+
+    def members(self) -> dict[str, bytes]:
+        """Return the content of each member, as soon as all are read.
+
+        Raises:
+            BundleError: the file is missing, cut short, damaged or no bundle.
+        """
+        return self._members.result()
+
+
+def packaged_model() -> Path:
+    """Return the path of the model that ships with the package.
+
+    Raises:
+        BundleError: this installation holds none.
+    """
+    path = Path(str(files("asr"))) / "assets" / "english.asr"
+    if not path.is_file():
+        raise BundleError(f"{path}: the packaged model is missing; reinstall, or name a model")
+    return path
+
+
+def _read_members(path: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = (*MEMBERS, *(OPTIONAL & set(archive.namelist())))
+            return {name: archive.read(name) for name in names}
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: no such model; give the path of an .asr file") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot read this model: {error}") from error
+    except KeyError as error:
+        raise BundleError(f"{path}: lacks a part, so it is no model bundle: {error}") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,  # zipfile's word for a compression that it does not know
+        RuntimeError,
+        ValueError,
+    ) as error:
+        if path.read_bytes()[:2] == b"PK":
+            problem = f"the model is damaged or cut short ({error}); fetch it again"
+        else:
+            problem = "not a model bundle; give the path of an .asr file"
+        raise BundleError(f"{path}: {problem}") from error
