@@ -34,7 +34,7 @@ def test_kinds_are_split_and_speechless_recordings_vary_in_length(tmp_path: Path
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, 0.1 * draw.standard_normal(22_050 * 3), 22_050)
     output = tmp_path / "out"
-    done = run(tmp_path / "noise", "--output", output, "--coloured", 0)
+    done = run(tmp_path / "noise", "--output", output, "--coloured", 0, "--tunes", 0)
     assert done.returncode == 0, done.stderr
     assert "6 recordings without speech" in done.stdout
 
@@ -49,7 +49,9 @@ def test_kinds_are_split_and_speechless_recordings_vary_in_length(tmp_path: Path
     assert durations == pytest.approx([utterance.duration for utterance in utterances])
     assert 1.5 <= min(durations) < max(durations) <= 15 and len(set(durations)) == 6
     before = (output / "speechless.jsonl").read_bytes()
-    assert run(tmp_path / "noise", "--output", output, "--coloured", 0).returncode == 0
+    assert (
+        run(tmp_path / "noise", "--output", output, "--coloured", 0, "--tunes", 0).returncode == 0
+    )
     assert (output / "speechless.jsonl").read_bytes() == before
 
 
@@ -57,7 +59,7 @@ def test_coloured_noise_is_trained_with(tmp_path: Path) -> None:
     (tmp_path / "noise" / "rain").mkdir(parents=True)
     rain = np.random.default_rng(0).standard_normal(16_000)
     soundfile.write(tmp_path / "noise" / "rain" / "0.wav", 0.1 * rain, 16_000)
-    done = run(tmp_path / "noise", "--output", tmp_path / "out", "--coloured", 3)
+    done = run(tmp_path / "noise", "--output", tmp_path / "out", "--coloured", 3, "--tunes", 0)
     assert "4 recordings without speech" in done.stdout, done.stderr
     clips = sorted((tmp_path / "out" / "train" / "coloured").iterdir())
     assert [audio_duration(clip) for clip in clips] == [5, 5, 5]
@@ -78,6 +80,27 @@ def test_the_colour_is_a_straight_slope(recipe: ModuleType) -> None:
         slopes.append(slope)
         assert slope == pytest.approx(np.random.default_rng(seed).uniform(-2, 0.5), abs=0.1)
     assert min(slopes) < -1.5 and max(slopes) > 0
+
+
+def test_tunes_are_recordings_without_speech(tmp_path: Path) -> None:
+    (tmp_path / "noise" / "rain").mkdir(parents=True)
+    rain = np.random.default_rng(0).standard_normal(16_000)
+    soundfile.write(tmp_path / "noise" / "rain" / "0.wav", 0.1 * rain, 16_000)
+    done = run(tmp_path / "noise", "--output", tmp_path / "out", "--coloured", 0, "--tunes", 2)
+    assert "3 recordings without speech" in done.stdout, done.stderr
+    assert not (tmp_path / "out" / "train" / "tune").exists()  # no noise to mix with speech
+    speakers = [utterance.speaker for utterance in read_manifest(tmp_path / "out/speechless.jsonl")]
+    assert speakers == ["rain", "tune", "tune"]
+
+
+def test_a_tune_has_pitches(recipe: ModuleType) -> None:
+    """Its power stands in few bins, unlike noise, and no two tunes are the same."""
+    tunes = [recipe.tune(np.random.default_rng(seed)) for seed in range(6)]
+    for music in tunes:
+        assert music.shape == (240_000,) and np.abs(music).max() == pytest.approx(0.5)
+        power = np.sort(np.abs(np.fft.rfft(music)) ** 2)[::-1]
+        assert power[: len(power) // 20].sum() > 0.7 * power.sum()
+    assert len({music.tobytes() for music in tunes}) == 6
 
 
 def test_a_folder_without_noise_is_one_line(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@
 NOISE is a folder with one folder per kind of noise, as ESC-10 has. Three quarters of each kind go
 to ``train/``, for ``data.augment.noise_dir``; the rest to ``held_out/``, for ``robustness.py``.
 Coloured noise, which covers more of speech than most that is recorded, is made for ``train/``.
-From all in ``train/`` the recordings of ``speechless.jsonl`` are made: cut or repeated to 1.5 to
-15 seconds, so that batches mix them with speech of all lengths, with an empty text.
+From all in ``train/``, and from tunes made for it, come the recordings of ``speechless.jsonl``: cut
+or repeated to 1.5 to 15 seconds, so that batches mix them with speech of all lengths, with an
+empty text.
 """
 
 import argparse
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,12 @@ from asr.errors import AsrError
 RATE = 16_000
 SECONDS = (1.5, 15.0)
 COLOURED_SECONDS = 5
+TUNE_SECONDS = 15
+SCALES = [
+    [0, 2, 4, 5, 7, 9, 11],
+    [0, 2, 3, 5, 7, 8, 10],
+    [0, 2, 4, 7, 9],
+]  # major, minor, five tones
 
 Samples = NDArray[np.float64]
 
@@ -46,13 +54,13 @@ def split(noise: Path, output: Path) -> list[Path]:
     return train
 
 
-def coloured(number: int, folder: Path) -> list[Path]:
-    """Write clips of noise from blue to brown, whose loudness comes and goes; return them."""
+def make(sound: Callable[[np.random.Generator], Samples], number: int, folder: Path) -> list[Path]:
+    """Write clips of a sound, each drawn with its number for a seed; return them."""
     folder.mkdir(parents=True, exist_ok=True)
     clips = []
     for index in range(number):
         path = folder / f"{index:03d}.flac"
-        soundfile.write(path, coloured_noise(np.random.default_rng(index)), RATE)
+        soundfile.write(path, sound(np.random.default_rng(index)), RATE)
         clips.append(path)
     return clips
 
@@ -71,6 +79,65 @@ def coloured_noise(draw: np.random.Generator) -> Samples:
     decibels = draw.uniform(0, 6) * np.sin(2 * np.pi * cycles)
     noise = np.fft.irfft(spectrum, length) * 10 ** (decibels / 20)
     return 0.5 * noise / np.abs(noise).max()
+
+
+def tune(draw: np.random.Generator) -> Samples:
+    """Return music: one to four voices that wander over a scale, most often with a drum.
+
+    A voice has its own register, timbre, attack, decay and rhythm, and plays up to three notes at
+    a time.
+    """
+    beat = 60 / draw.uniform(60, 180)
+    scale = SCALES[draw.integers(len(SCALES))]
+    key = draw.uniform(-6, 6)  # semitones; most music is not tuned to ours
+    mix = np.zeros(TUNE_SECONDS * RATE)
+    for _ in range(draw.integers(1, 5)):
+        mix += draw.uniform(0.3, 1) * voice(draw, beat, scale, key)
+    if draw.random() < 0.6:
+        mix += draw.uniform(0.2, 1) * drum(draw, beat)
+    return 0.5 * mix / np.abs(mix).max()
+
+
+def voice(draw: np.random.Generator, beat: float, scale: list[int], key: float) -> Samples:
+    """Return what one instrument plays, at most 1 loud."""
+    samples = np.zeros(TUNE_SECONDS * RATE)
+    slope, even = draw.uniform(0.5, 2.5), draw.uniform(0, 1)  # of overtones: brightness, hollowness
+    attack, decay = draw.uniform(0.005, 0.1), draw.choice([0.15, 0.5, 1.5, 5])  # seconds
+    vibrato, rhythm, chord = (
+        draw.uniform(0, 0.006),
+        2.0 ** draw.integers(-2, 2),
+        draw.integers(1, 4),
+    )
+    place, start = int(draw.integers(-7, 15)), 0.0  # steps of the scale from middle C
+    while start < TUNE_SECONDS:
+        seconds = beat * rhythm * draw.choice([1, 1, 2, 3])
+        time = np.arange(int(min(1.2 * seconds, TUNE_SECONDS - start) * RATE)) / RATE
+        envelope = np.minimum(time / attack, 1) * np.exp(-time / decay)
+        envelope *= np.clip((1.2 * seconds - time) / 0.05, 0, 1)  # no click at its end
+        for step in range(chord) if draw.random() < 0.9 else ():  # or a rest
+            octave, degree = divmod(place + 2 * step, len(scale))
+            pitch = 261.6 * 2 ** (octave + (scale[degree] + key) / 12)
+            phase = pitch * (time + vibrato / 30 * np.sin(2 * np.pi * 5 * time))
+            for overtone in range(1, min(20, int(7500 / pitch)) + 1):
+                level = overtone**-slope * (even if overtone % 2 == 0 else 1)
+                first = int(start * RATE)
+                wave = level * envelope * np.sin(2 * np.pi * overtone * phase)
+                samples[first : first + len(time)] += wave
+        place = int(np.clip(place + draw.integers(-3, 4), -12, 18))
+        start += seconds
+    return samples / max(np.abs(samples).max(), 1e-9)
+
+
+def drum(draw: np.random.Generator, beat: float) -> Samples:
+    """Return bursts of noise on beats, halves or quarters of them, at most 1 loud."""
+    samples = np.zeros(TUNE_SECONDS * RATE)
+    every = beat * 2.0 ** -draw.integers(0, 3)
+    for start in np.arange(0, TUNE_SECONDS - 0.3, every):
+        time = np.arange(int(0.3 * RATE)) / RATE
+        hit = draw.standard_normal(len(time)) * np.exp(-time / draw.choice([0.01, 0.03, 0.08]))
+        first = int(start * RATE)
+        samples[first : first + len(time)] += draw.choice([0, 0.5, 1]) * hit
+    return samples / max(np.abs(samples).max(), 1e-9)
 
 
 def speechless(clips: list[Path], folder: Path) -> list[Utterance]:
@@ -95,11 +162,13 @@ def main() -> None:
     parser.add_argument("noise", type=Path)
     parser.add_argument("--output", type=Path, default=Path("data/noise"))
     parser.add_argument("--coloured", type=int, default=120, help="clips of noise to make")
+    parser.add_argument("--tunes", type=int, default=120, help="pieces of music to make")
     options = parser.parse_args()
     try:
         train = split(options.noise, options.output)
-        train += coloured(options.coloured, options.output / "train" / "coloured")
-        utterances = speechless(train, options.output / "speechless")
+        train += make(coloured_noise, options.coloured, options.output / "train" / "coloured")
+        tunes = make(tune, options.tunes, options.output / "tune")
+        utterances = speechless(train + tunes, options.output / "speechless")
         manifest = options.output / "speechless.jsonl"
         write_manifest(manifest, utterances)
     except AsrError as error:
