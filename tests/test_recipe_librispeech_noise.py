@@ -26,6 +26,12 @@ def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
 
 
+def write_rain(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    rain = np.random.default_rng(0).standard_normal(16_000)
+    soundfile.write(folder / "0.wav", 0.1 * rain, 16_000)
+
+
 def test_kinds_are_split_and_speechless_recordings_vary_in_length(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     for kind in ("rain", "dog"):
@@ -49,16 +55,13 @@ def test_kinds_are_split_and_speechless_recordings_vary_in_length(tmp_path: Path
     assert durations == pytest.approx([utterance.duration for utterance in utterances])
     assert 1.5 <= min(durations) < max(durations) <= 15 and len(set(durations)) == 6
     before = (output / "speechless.jsonl").read_bytes()
-    assert (
-        run(tmp_path / "noise", "--output", output, "--coloured", 0, "--tunes", 0).returncode == 0
-    )
+    again = run(tmp_path / "noise", "--output", output, "--coloured", 0, "--tunes", 0)
+    assert again.returncode == 0
     assert (output / "speechless.jsonl").read_bytes() == before
 
 
 def test_coloured_noise_is_trained_with(tmp_path: Path) -> None:
-    (tmp_path / "noise" / "rain").mkdir(parents=True)
-    rain = np.random.default_rng(0).standard_normal(16_000)
-    soundfile.write(tmp_path / "noise" / "rain" / "0.wav", 0.1 * rain, 16_000)
+    write_rain(tmp_path / "noise" / "rain")
     done = run(tmp_path / "noise", "--output", tmp_path / "out", "--coloured", 3, "--tunes", 0)
     assert "4 recordings without speech" in done.stdout, done.stderr
     clips = sorted((tmp_path / "out" / "train" / "coloured").iterdir())
@@ -83,9 +86,7 @@ def test_the_colour_is_a_straight_slope(recipe: ModuleType) -> None:
 
 
 def test_tunes_are_recordings_without_speech(tmp_path: Path) -> None:
-    (tmp_path / "noise" / "rain").mkdir(parents=True)
-    rain = np.random.default_rng(0).standard_normal(16_000)
-    soundfile.write(tmp_path / "noise" / "rain" / "0.wav", 0.1 * rain, 16_000)
+    write_rain(tmp_path / "noise" / "rain")
     done = run(tmp_path / "noise", "--output", tmp_path / "out", "--coloured", 0, "--tunes", 2)
     assert "3 recordings without speech" in done.stdout, done.stderr
     assert not (tmp_path / "out" / "train" / "tune").exists()  # no noise to mix with speech

@@ -103,29 +103,32 @@ def voice(draw: np.random.Generator, beat: float, scale: list[int], key: float) 
     samples = np.zeros(TUNE_SECONDS * RATE)
     slope, even = draw.uniform(0.5, 2.5), draw.uniform(0, 1)  # of overtones: brightness, hollowness
     attack, decay = draw.uniform(0.005, 0.1), draw.choice([0.15, 0.5, 1.5, 5])  # seconds
-    vibrato, rhythm, chord = (
-        draw.uniform(0, 0.006),
-        2.0 ** draw.integers(-2, 2),
-        draw.integers(1, 4),
-    )
+    vibrato, rhythm = draw.uniform(0, 0.006), 2.0 ** draw.integers(-2, 2)
+    chord = draw.integers(1, 4)
     place, start = int(draw.integers(-7, 15)), 0.0  # steps of the scale from middle C
     while start < TUNE_SECONDS:
         seconds = beat * rhythm * draw.choice([1, 1, 2, 3])
         time = np.arange(int(min(1.2 * seconds, TUNE_SECONDS - start) * RATE)) / RATE
         envelope = np.minimum(time / attack, 1) * np.exp(-time / decay)
         envelope *= np.clip((1.2 * seconds - time) / 0.05, 0, 1)  # no click at its end
+        bent = time + vibrato / 30 * np.sin(2 * np.pi * 5 * time)
+        first = int(start * RATE)
         for step in range(chord) if draw.random() < 0.9 else ():  # or a rest
             octave, degree = divmod(place + 2 * step, len(scale))
             pitch = 261.6 * 2 ** (octave + (scale[degree] + key) / 12)
-            phase = pitch * (time + vibrato / 30 * np.sin(2 * np.pi * 5 * time))
-            for overtone in range(1, min(20, int(7500 / pitch)) + 1):
-                level = overtone**-slope * (even if overtone % 2 == 0 else 1)
-                first = int(start * RATE)
-                wave = level * envelope * np.sin(2 * np.pi * overtone * phase)
-                samples[first : first + len(time)] += wave
+            samples[first : first + len(time)] += envelope * note(pitch, bent, slope, even)
         place = int(np.clip(place + draw.integers(-3, 4), -12, 18))
         start += seconds
     return samples / max(np.abs(samples).max(), 1e-9)
+
+
+def note(pitch: float, time: Samples, slope: float, even: float) -> Samples:
+    """Return a note's overtones below 7.5 kHz, each weaker than the one before it."""
+    samples = np.zeros(len(time))
+    for overtone in range(1, min(20, int(7500 / pitch)) + 1):
+        level = overtone**-slope * (even if overtone % 2 == 0 else 1)
+        samples += level * np.sin(2 * np.pi * overtone * pitch * time)
+    return samples
 
 
 def drum(draw: np.random.Generator, beat: float) -> Samples:
