@@ -23,14 +23,19 @@ class Archive:
     """The members of a bundle's file, read in a thread from now on.
 
     Args:
-        path: the file; nothing is wrong with it before :meth:`members` is called.
+        path: the file. What is wrong with its content is told by :meth:`members`.
 
     Attributes:
         path: the same.
+
+    Raises:
+        BundleError: there is no such file.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if not self.path.exists():
+            raise BundleError(f"{path}: no such model; give the path of an .asr file")
         reader = ThreadPoolExecutor(1)
         self._members: Future[dict[str, bytes]] = reader.submit(_read_members, self.path)
         reader.shutdown(wait=False)
@@ -39,7 +44,7 @@ class Archive:
         """Return the content of each member, as soon as all are read.
 
         Raises:
-            BundleError: the file is missing, cut short, damaged or no bundle.
+            BundleError: the file cannot be read, is cut short, damaged or no bundle.
         """
         return self._members.result()
 
@@ -61,8 +66,6 @@ def _read_members(path: Path) -> dict[str, bytes]:
         with zipfile.ZipFile(path) as archive:
             names = (*MEMBERS, *(OPTIONAL & set(archive.namelist())))
             return {name: archive.read(name) for name in names}
-    except FileNotFoundError as error:
-        raise BundleError(f"{path}: no such model; give the path of an .asr file") from error
     except OSError as error:
         raise BundleError(f"{path}: cannot read this model: {error}") from error
     except KeyError as error:

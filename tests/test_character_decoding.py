@@ -193,3 +193,13 @@ def test_pieces_of_words_rescore_but_do_not_search(folder: Path, tmp_path: Path)
     assert "this character model reads pieces of words" in line
     result = run(*options, "--lm", folder / "bigram.arpa.gz", "--char-lm-weight", 0.5)
     assert result.exit_code == 0 and result.stdout.strip()
+
+
+def test_settings_of_a_search_by_characters_are_not_kept_for_one_by_sound(
+    folder: Path, tmp_path: Path
+) -> None:
+    models = ("-m", folder / "bare.asr", "--lm", folder / "bigram.arpa.gz")
+    options = ("--char-lm", folder / "char.safetensors", "--pronunciations", packaged_model())
+    result = run("lm", "tune", MANIFEST, *models, *options, "--keep", "-o", tmp_path / "x.asr")
+    assert result.exit_code == 2
+    assert "--keep would keep the settings of a search without" in result.stderr

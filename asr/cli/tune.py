@@ -104,6 +104,10 @@ def tune(
     characters = _content(char_lm) if char_lm else bundle.character_model
     if keep and (characters is None or plot):
         raise typer.BadParameter("--keep needs a character model, and leaves nothing to plot")
+    if keep and pronunciations and not bundle.pronunciations:
+        raise typer.BadParameter(
+            "--keep would keep the settings of a search without pronunciations"
+        )
     if n_best and characters is None:
         raise typer.BadParameter("--n-best needs a character model, which rescores them")
     rescorer = None
