@@ -44,7 +44,9 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="the baseline's settings")
     parser.add_argument("--changes", type=Path, default=HERE / "conf" / "ablation.yaml")
     parser.add_argument("--only", nargs="+", metavar="CHANGE", help="some of the changes")
-    parser.add_argument("--lm", type=Path, required=True, help="n-gram model for the beam")
+    parser.add_argument(
+        "--lm", type=Path, required=True, help="n-gram model for the beam, which goes by characters"
+    )
     parser.add_argument("--lm-weight", type=float, default=0.6, help="default: 0.6")
     parser.add_argument("--beam-width", type=int, default=50, help="default: 50")
     parser.add_argument("--score", type=Path, help="manifest (default: the config's validation)")
