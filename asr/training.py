@@ -301,13 +301,13 @@ class CtcModule(lightning.LightningModule):
         """Refuse to go on with another model than the run began with.
 
         Raises:
-            ConfigError: features, encoder or alphabet differ in what shapes the weights.
+            ConfigError: features, encoder, alphabet or phones differ in what shapes the weights.
         """
         shapes = {name: weights.shape for name, weights in checkpoint["state_dict"].items()}
         if shapes != {name: weights.shape for name, weights in self.state_dict().items()}:
             raise ConfigError(
-                "this run folder holds another model (of other features, encoder or alphabet); "
-                "use its settings or another --run_dir"
+                "this run folder holds another model (of other features, encoder, alphabet or "
+                "phones); use its settings or another --run_dir"
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
