@@ -106,7 +106,7 @@ def tune(
         raise typer.BadParameter("--keep needs a character model, and leaves nothing to plot")
     if keep and pronunciations and not bundle.pronunciations:
         raise typer.BadParameter(
-            "--keep would keep the settings of a search without pronunciations"
+            "--keep would keep the settings of a search without pronunciations; leave it out"
         )
     if n_best and characters is None:
         raise typer.BadParameter("--n-best needs a character model, which rescores them")
