@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -95,6 +97,18 @@ def test_cache_sees_a_changed_recording_a_changed_setting_and_damage(utterances,
 
     other = FeatureCache(tmp_path / "cache", FeatureConfig(sample_rate=SAMPLE_RATE, n_mels=20))
     assert other.folder != cache.folder
+
+
+def test_cache_knows_a_recording_wherever_and_whenever_it_was_copied(utterances, tmp_path):
+    cache = FeatureCache(tmp_path / "cache", FEATURES)
+    copy = tmp_path / "copy.wav"
+    copy.write_bytes(utterances[0].audio.read_bytes())
+    os.utime(copy, (0, 0))
+    assert cache.path(copy, 1.0) == cache.path(utterances[0].audio, 1.0)
+    assert cache.path(copy, 1.0) != cache.path(utterances[1].audio, 1.0)
+    copy.unlink()
+    with pytest.raises(AudioError, match=r"copy\.wav: cannot be read: no such file"):
+        cache.path(copy, 1.0)
 
 
 def test_cache_keeps_speeds_apart(utterances, tmp_path):

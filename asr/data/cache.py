@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from asr.atomic import whole_file
+from asr.errors import AudioError, reason_of
 from asr.features import FeatureConfig
 
 VERSION = 1  # raise when asr.features computes something else from the same settings
@@ -18,8 +19,8 @@ VERSION = 1  # raise when asr.features computes something else from the same set
 class FeatureCache:
     """Keeps features in one ``.npy`` file an utterance, below a folder per feature setting.
 
-    An entry is found again only for the same recording (path, size and time of change),
-    distortion and settings, so that nothing stale is ever used. Safe among processes.
+    An entry is found again only for the same content of a recording, distortion and settings, so
+    that nothing stale is ever used, and a corpus may be moved. Safe among processes.
     """
 
     def __init__(self, folder: str | Path, config: FeatureConfig) -> None:
@@ -35,10 +36,15 @@ class FeatureCache:
         Args:
             audio: the recording.
             distortion: what it went through, told by its ``str``: a speed, or more than that.
+
+        Raises:
+            AudioError: the recording cannot be read.
         """
-        stat = audio.stat()
-        key = f"{audio.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{distortion}"
-        digest = hashlib.sha256(key.encode()).hexdigest()
+        try:
+            content = hashlib.blake2b(audio.read_bytes()).digest()
+        except OSError as error:
+            raise AudioError(f"{audio}: cannot be read: {reason_of(error)}") from error
+        digest = hashlib.blake2b(content + str(distortion).encode()).hexdigest()
         return self.folder / digest[:2] / f"{digest[2:34]}.npy"
 
     def load(self, path: Path) -> Tensor | None:
