@@ -37,6 +37,7 @@ from asr.decoding.greedy import GreedyDecoder
 from asr.errors import AsrError, ConfigError
 from asr.features import FeatureConfig, length_mask
 from asr.memory import keep_freed_memory
+from asr.models.crf import Denominator, phone_trigram
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
 from asr.models.native_lstm import use_native_lstm
@@ -44,6 +45,7 @@ from asr.pronunciation import GAP
 from asr.text import ENGLISH
 
 MOST_NAMED = 20  # utterances with problems at the start of a training
+CTC_SHARE = 0.1  # of CTC beside CTC-CRF, against overfitting, as Xiang and Ou (2019) have it
 
 
 class CtcModule(lightning.LightningModule):
@@ -55,6 +57,8 @@ class CtcModule(lightning.LightningModule):
         alphabet: characters the model can write, shared with the data module.
         phones: names of the phones of a second output, from the data module's pronunciations.
         phone_weight: of the second output's loss, 0..1; the rest is for characters.
+        phone_crf: train the second output with the CTC-CRF loss of :mod:`asr.models.crf`, for
+            fewer errors where words are searched by their sound.
         spec_augment: masks over the features while training.
         lr: peak learning rate.
         weight_decay: of AdamW, on matrices only.
@@ -75,6 +79,7 @@ class CtcModule(lightning.LightningModule):
         alphabet: str = ENGLISH,
         phones: Sequence[str] = (),
         phone_weight: float = 0.5,
+        phone_crf: bool = False,
         spec_augment: SpecAugmentConfig = SpecAugmentConfig(),  # noqa: B008 (frozen)
         lr: float = 2e-3,
         weight_decay: float = 0.01,
@@ -87,8 +92,12 @@ class CtcModule(lightning.LightningModule):
         super().__init__()
         if not 0 <= phone_weight <= 1:
             raise ConfigError(f"phone_weight {phone_weight} is not in 0..1")
+        if phone_crf and not phones:
+            raise ConfigError("phone_crf wants phones: give --data.pronunciations")
         self.model = CtcModel(features, encoder, alphabet, phones)
         self.phone_weight = phone_weight
+        self.phone_crf = phone_crf
+        self.denominator: Denominator | None = None
         self.decoder = GreedyDecoder(self.model.tokenizer)
         self.spec_augment = spec_augment
         self.lr = lr
@@ -139,6 +148,11 @@ class CtcModule(lightning.LightningModule):
         fastest = max(data.augment.speeds)
         self._check("training", data.train_set, fastest)
         self._check("validation", data.val_set, 1.0)
+        if self.phone_crf:
+            assert self.model.phone_tokenizer
+            texts = data.train_set.phone_texts()
+            trigram = phone_trigram(texts, len(self.model.phone_tokenizer))
+            self.denominator = Denominator(trigram, self.device)
         if self.model.features_config.normalisation == "global" and not self.trainer.ckpt_path:
             self.model.normalisation.set_statistics(*feature_statistics(data.train_set))
 
@@ -191,7 +205,12 @@ class CtcModule(lightning.LightningModule):
 
     def _phone_losses(self, encoded: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         log_probs = self.model.phones(encoded)
-        return _ctc_losses(log_probs, lengths, batch.phones, batch.phone_lengths)
+        losses = _ctc_losses(log_probs, lengths, batch.phones, batch.phone_lengths)
+        if self.denominator is None:
+            return losses
+        # But for the probability of the phones themselves, which no weight changes.
+        total = self.denominator(log_probs, lengths)
+        return torch.where(losses > 0, (1 + CTC_SHARE) * losses + total, 0.0)
 
     def _count_lost(self, losses: Tensor, batch: Batch) -> None:
         """Count, and name once, utterances whose loss was infinite (now 0) or is NaN."""

@@ -24,9 +24,10 @@ from asr.data.dataset import Batch
 from asr.decoding.config import DecoderConfig
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
+from asr.models.crf import Denominator, phone_trigram
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
-from asr.training import CtcModule
+from asr.training import CTC_SHARE, CtcModule
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "recipes" / "librispeech" / "train.py"
@@ -234,9 +235,11 @@ def dictionary(tmp_path_factory):
     return path
 
 
-def test_an_output_of_phones_is_trained_beside(corpus, dictionary, tmp_path):
+@pytest.mark.parametrize("crf", [False, True])
+def test_an_output_of_phones_is_trained_beside(corpus, dictionary, tmp_path, crf):
     config = settings(corpus, tmp_path / "run", max_epochs=4)
     config["data"]["pronunciations"] = str(dictionary)
+    config["model"]["phone_crf"] = crf
     run(config, tmp_path)
     losses = metrics(tmp_path / "run", "train/phone_loss")
     assert losses[-1] < losses[0] / 2
@@ -258,15 +261,18 @@ def test_words_without_pronunciation_are_one_line(corpus, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_the_weight_of_phones_shares_out_the_loss(weight):
+def phone_module(**options):
     torch.manual_seed(0)
     features = FeatureConfig(n_mels=8)
     encoder = EncoderConfig(hidden_size=8, num_layers=1, conv_channels=2)
-    module = CtcModule(features, encoder, ALPHABET, ("AA", "BB"), weight)
+    module = CtcModule(features, encoder, ALPHABET, ("AA", "BB"), **options)
     module.log = lambda *_, **__: None
     module.trainer = SimpleNamespace(current_epoch=0, global_rank=0, datamodule=None)
-    batch = Batch(
+    return module
+
+
+def phone_batch():
+    return Batch(
         features=torch.randn(2, 64, 8),
         feature_lengths=torch.tensor([64, 40]),
         targets=torch.tensor([[2, 3, 2], [2, 0, 0]]),
@@ -275,11 +281,32 @@ def test_the_weight_of_phones_shares_out_the_loss(weight):
         phone_lengths=torch.tensor([3, 1]),
         indices=torch.tensor([0, 1]),
     )
-    module.training_step(batch, 0).backward()
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_the_weight_of_phones_shares_out_the_loss(weight):
+    module = phone_module(phone_weight=weight)
+    module.training_step(phone_batch(), 0).backward()
     assert bool(module.model.output.weight.grad.any()) == (weight < 1)
     assert bool(module.model.phone_output.weight.grad.any()) == (weight > 0)
     with pytest.raises(ConfigError, match=r"phone_weight 1\.5 is not in"):
-        CtcModule(features, encoder, ALPHABET, ("AA", "BB"), 1.5)
+        phone_module(phone_weight=1.5)
+
+
+def test_the_crf_compares_with_all_phones_but_not_for_an_utterance_too_short():
+    module = phone_module(phone_crf=True)
+    batch = phone_batch()
+    encoded = torch.randn(2, 16, 16)
+    plain = module._phone_losses(encoded, torch.tensor([16, 10]), batch)
+    trigram = phone_trigram([[2, 1, 3], [3]], 4)
+    module.denominator = Denominator(trigram)
+    lengths = torch.tensor([16, 0])
+    losses = module._phone_losses(encoded, lengths, batch)
+    total = module.denominator(module.model.phones(encoded), lengths)
+    torch.testing.assert_close(losses[0], (1 + CTC_SHARE) * plain[0] + total[0])
+    assert losses[1] == 0
+    with pytest.raises(ConfigError, match="phone_crf wants phones"):
+        CtcModule(phone_crf=True)
 
 
 def test_phones_start_from_a_bundle_of_the_same_ones_alone(tmp_path):

@@ -1,7 +1,7 @@
 """Utterances to training examples, and examples to padded batches."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -169,6 +169,10 @@ class SpeechDataset(Dataset[Example]):
             targets=torch.tensor(self.tokenizer.encode(text), dtype=torch.long),
             phones=torch.tensor(self._phones(text), dtype=torch.long),
         )
+
+    def phone_texts(self) -> Iterator[list[int]]:
+        """Give the phones of each utterance, in their order; none without pronunciations."""
+        return (self._phones(normalise(utterance.text)) for utterance in self.utterances)
 
     def _phones(self, text: str) -> list[int]:
         if self.pronunciations is None or self.phone_tokenizer is None:
