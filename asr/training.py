@@ -264,6 +264,8 @@ class CtcModule(lightning.LightningModule):
         blanks = (is_blank & length_mask(lengths, is_blank.shape[1])).sum()
         self.blanks += torch.stack([blanks, lengths.sum()]).cpu()
         if self.model.phone_tokenizer:
+            phone_loss = self._phone_losses(encoded, lengths, batch).sum() / max(characters, 1)
+            self.log("val/phone_loss", phone_loss, batch_size=characters, sync_dist=True)
             self._count_phones(encoded, lengths, batch)
 
     def _count_phones(self, encoded: Tensor, lengths: Tensor, batch: Batch) -> None:

@@ -243,6 +243,8 @@ def test_an_output_of_phones_is_trained_beside(corpus, dictionary, tmp_path, crf
     run(config, tmp_path)
     losses = metrics(tmp_path / "run", "train/phone_loss")
     assert losses[-1] < losses[0] / 2
+    losses = metrics(tmp_path / "run", "val/phone_loss")
+    assert len(losses) == 4 and losses[-1] < losses[0]
     rates = metrics(tmp_path / "run", "val/per")
     assert len(rates) == 4 and min(rates) < max(rates)
     model = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
