@@ -34,7 +34,7 @@ def test_the_trigram_is_witten_and_bell_s():
     assert float(trigram[0, 0, 1]) == pytest.approx((2 + after_boundary) / 3)
     # After 2 1 there was nothing: what follows 1 counts, once 1, once 2, once the end.
     two = (1 + 3 / 3) / (6 + 3)
-    assert float(trigram[2, 1, 2]) == pytest.approx(((1 + 3 * two) / 6 + 0) / 1)
+    assert float(trigram[2, 1, 2]) == pytest.approx((1 + 3 * two) / 6)
     torch.testing.assert_close(trigram.sum(-1), torch.ones(3, 3, dtype=torch.float64))
 
 

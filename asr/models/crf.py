@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asr.features import length_mask
+
 BLANK = 0
 BOUNDARY = 0  # what is before a text and after it; there is no blank in texts
 
@@ -77,7 +79,7 @@ class _LogSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, log_probs: Tensor, lengths: Tensor, after: Tensor, end: Tensor) -> Tensor:
-        inside = torch.arange(log_probs.shape[1], device=lengths.device) < lengths[:, None]
+        inside = length_mask(lengths, log_probs.shape[1])
         # Blanks, for certain, fill up the padding: they change no sum.
         certain = torch.zeros_like(log_probs[0, 0])
         certain[BLANK] = 1
