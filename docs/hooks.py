@@ -26,6 +26,7 @@ LOG = get_plugin_logger("asr")
 ELSEWHERE = {
     "your-corpus.md": "recipes/digits/README.md",
     "char-lm.md": "recipes/char_lm/README.md",
+    "trials.md": "recipes/librispeech/TRIALS.md",
     "distributed.md": "recipes/distributed/README.md",
     "data.md": "data/README.md",
     "benchmarks.md": "benchmarks/README.md",
