@@ -83,7 +83,8 @@ class Stretches:
             return self._cut(self.length - self._silent + lead, speaking=False)
         elif self.length > MAX_SECONDS * self.sample_rate:
             end = quietest_cut(self.current().waveform, self.sample_rate)
-            return self._cut(end, speaking=True)
+            # What is kept may be silence alone.
+            return self._cut(end, speaking=self._silent < self.length - end)
         return None
 
     def _is_speech(self, step: np.ndarray) -> bool:

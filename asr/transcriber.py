@@ -118,8 +118,9 @@ class _File:
         """Make segments of the tasks that are done, as far as none before them is missing."""
         while self.tasks and (words := self.tasks[0].words) is not None:
             task = self.tasks[0]
-            if task.piece.overlaps_next:
-                following = self.tasks[1] if len(self.tasks) > 1 else None
+            following = self.tasks[1] if len(self.tasks) > 1 else None
+            # Where reading broke off, no next piece will come.
+            if task.piece.overlaps_next and (following or not self.recording.error):
                 if following is None or following.words is None:
                     return
                 cut = task.piece.end / self.sample_rate
@@ -274,7 +275,7 @@ class Transcriber:
         Args:
             paths: the recordings.
             batch_seconds: most audio in a batch, padding included; a single piece may exceed it.
-            on_progress: called with the seconds of audio done, after each batch.
+            on_progress: called with the seconds of audio done, after each batch, and in silence.
             on_segment: called with each segment as soon as it and those before it in the same
                 recording are ready, and the place of its path among ``paths``.
 
@@ -309,6 +310,8 @@ class Transcriber:
                         yield from _finished(files)
                 _settle(file, on_segment)
                 yield from _finished(files)
+                if on_progress and not pieces:
+                    on_progress(0.0)  # a long silence has no batches
         self._transcribe_tasks(window, batch_seconds, on_progress, on_segment)
         yield from _finished(files)
 

@@ -66,6 +66,25 @@ def test_endless_speech_is_cut_and_nothing_is_lost() -> None:
     np.testing.assert_array_equal(np.concatenate(whole), waveform[: len(waveform) - left])
 
 
+@pytest.mark.parametrize("stop", np.arange(29.42, 29.62, 0.02))
+def test_a_pause_at_the_limit_of_length(stop: float) -> None:
+    before = stop - np.arange(round(stop * SAMPLE_RATE)) / SAMPLE_RATE
+    speech = (
+        np.where(before % 0.6 < 0.4, 1, 0.01).astype(np.float32) * noise(stop, 0.1)[: len(before)]
+    )
+    quiet = noise(3.0, 1e-3, seed=1) * np.linspace(1, 0.1, 3 * SAMPLE_RATE, dtype=np.float32)
+    waveform = np.concatenate([speech, quiet, noise(1.0, 0.1, seed=2), quiet])
+    found, stretches = cut(waveform)
+    assert not stretches.speaking
+    assert found[-1].start == pytest.approx(stop + 3.0 - LEAD_SECONDS, abs=0.05)
+    for stretch in found:
+        assert len(stretch.waveform) > 0
+        start = round(stretch.start * SAMPLE_RATE)
+        np.testing.assert_array_equal(
+            stretch.waveform, waveform[start : start + len(stretch.waveform)]
+        )
+
+
 def test_how_the_stream_is_chopped_changes_nothing() -> None:
     waveform = np.concatenate([noise(1.0, 1e-3), speak("ABCDABCD"), noise(2.0, 1e-3)])
     [one], _ = cut(waveform, 7)

@@ -95,6 +95,19 @@ def test_silence_has_no_words(
     assert transcriber.transcribe(path) == Transcript(str(path), samples / SAMPLE_RATE, "", ())
 
 
+def test_what_breaks_off_in_speech_holds_nobody_up(
+    transcriber: Transcriber, recordings: list[Path], tmp_path: Path
+) -> None:
+    path = write_tones(tmp_path / "broken.wav", 130.0)
+    waveform, rate = soundfile.read(path, dtype="float32")
+    waveform[125 * rate] = np.nan
+    soundfile.write(path, waveform, rate, subtype="FLOAT")
+    broken, whole = transcriber.transcribe_many([path, recordings[0]])
+    assert isinstance(broken, AudioError)
+    assert "NaN" in str(broken)
+    assert whole == transcriber.transcribe(recordings[0])
+
+
 def test_a_single_loud_sample_has_no_words(transcriber: Transcriber, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "click.wav", np.array([0.9]), SAMPLE_RATE)
     assert transcriber.transcribe(tmp_path / "click.wav").text == ""
