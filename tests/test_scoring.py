@@ -210,6 +210,28 @@ def test_systems_on_different_utterances_are_not_compared() -> None:
         compare(many(3), many(4))
 
 
+def test_speakers_that_one_system_lacks_are_those_of_the_other() -> None:
+    known = many(40, speakers=5)
+    unknown = [replace(u, speaker="") for u in known]
+    others = [replace(u, speaker=f"x{i % 7}") for i, u in enumerate(known)]
+    for a, b in [(known, unknown), (unknown, known), (known, others)]:
+        result = compare(a, b)
+        assert result.difference_ci == (0, 0)
+        assert result.resampled_by == "speaker"
+
+
+def test_names_may_be_numbers_and_missing_values_null(tmp_path: Path) -> None:
+    row = {"id": 0, "reference": "A", "hypothesis": "B", "speaker": 0, "duration": None}
+    path = tmp_path / "utterances.jsonl"
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row | {"id": 1, "speaker": None}))
+    first, second = read_utterances(path)
+    assert (first.id, first.speaker, first.duration) == ("0", "0", 0)
+    assert (second.id, second.speaker) == ("1", "")
+    path.write_text(json.dumps(row | {"duration": float("nan")}))
+    with pytest.raises(ManifestError, match=":1: not an object with id"):
+        read_utterances(path)
+
+
 def test_results_survive_a_file(tmp_path: Path) -> None:
     utterances = many(5, speakers=2)
     write_utterances(tmp_path / "new" / "utterances.jsonl", utterances)

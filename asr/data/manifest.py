@@ -92,12 +92,17 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
     if entry.get("offset"):
         raise ManifestError(f"{where}: offset is not supported; cut the recording into utterances")
     return Utterance(
-        id=str(entry.get("id") or Path(audio).stem),
+        id=as_name(entry.get("id")) or Path(audio).stem,
         audio=folder / audio,
         duration=float(duration),
         text=text,
-        speaker=str(entry.get("speaker") or ""),
+        speaker=as_name(entry.get("speaker")),
     )
+
+
+def as_name(value: object) -> str:
+    """Return a name of a JSON object as text, numbers as they are; empty where there is none."""
+    return "" if value is None else str(value)
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from asr.pages.document import write_page
 from asr.pages.report import link, operations
-from asr.scoring.bootstrap import Comparison
+from asr.scoring.bootstrap import Comparison, paired
 from asr.scoring.report import Group, score
 from asr.scoring.utterances import ScoredUtterance
 
@@ -36,8 +36,7 @@ def write_comparison(
     Raises:
         OSError: the file cannot be written.
     """
-    theirs = {utterance.id: utterance for utterance in b}
-    b = [theirs[utterance.id] for utterance in a]
+    a, b = paired(a, b)
     report_a, report_b = score(a), score(b)
     data = {
         "title": f"{names[0]} and {names[1]}",

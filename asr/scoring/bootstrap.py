@@ -9,7 +9,7 @@ performance evaluation"; Efron and Tibshirani 1993, "An Introduction to the Boot
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -77,7 +77,6 @@ def compare(a: Sequence[ScoredUtterance], b: Sequence[ScoredUtterance]) -> Compa
     Raises:
         ManifestError: ids or references differ.
     """
-    theirs = {utterance.id: utterance for utterance in b}
     if {utterance.id: utterance.reference for utterance in a} != {
         utterance.id: utterance.reference for utterance in b
     }:
@@ -85,7 +84,7 @@ def compare(a: Sequence[ScoredUtterance], b: Sequence[ScoredUtterance]) -> Compa
             "the two results hold different utterances or references; "
             "evaluate both systems on the same manifest"
         )
-    b = [theirs[utterance.id] for utterance in a]
+    a, b = paired(a, b)
     wer_a, wer_b = (total(u.words for u in system).rate for system in (a, b))
     rates = _resampled_rates([_block_counts(system, lambda u: u.words) for system in (a, b)])
     differences = rates[1] - rates[0]
@@ -100,6 +99,23 @@ def compare(a: Sequence[ScoredUtterance], b: Sequence[ScoredUtterance]) -> Compa
         p_value=min(1.0, 2 * float(min(tails)) / (RESAMPLES + 1)),
         resampled_by=resampling_unit(a),
     )
+
+
+def paired(
+    a: Sequence[ScoredUtterance], b: Sequence[ScoredUtterance]
+) -> tuple[list[ScoredUtterance], list[ScoredUtterance]]:
+    """Return both in the order of the first, and with the same speakers.
+
+    Speakers are those of the first if it knows them all, else those of the second.
+    """
+    theirs = {utterance.id: utterance for utterance in b}
+    b = [theirs[utterance.id] for utterance in a]
+    speakers = [u.speaker for u in (a if all(u.speaker for u in a) else b)]
+    first, second = (
+        [replace(u, speaker=speaker) for u, speaker in zip(system, speakers, strict=True)]
+        for system in (a, b)
+    )
+    return first, second
 
 
 def _block_counts(

@@ -1,10 +1,12 @@
 """``utterances.jsonl``: each utterance's reference beside its hypothesis."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
 from asr.atomic import whole_file
+from asr.data.manifest import as_name
 from asr.errors import ManifestError
 from asr.scoring.utterances import ScoredUtterance, score_utterance
 
@@ -54,13 +56,16 @@ def read_utterances(path: str | Path) -> list[ScoredUtterance]:
 def _parse(line: str, where: str) -> ScoredUtterance:
     try:
         row = json.loads(line)
+        duration = float(row.get("duration") or 0)
+        if not math.isfinite(duration):
+            raise ValueError("a duration is finite")
         return score_utterance(
-            row["id"],
+            as_name(row["id"]),
             row["reference"],
             row["hypothesis"],
-            audio=row.get("audio", ""),
-            duration=float(row.get("duration", 0)),
-            speaker=row.get("speaker", ""),
+            audio=row.get("audio") or "",
+            duration=duration,
+            speaker=as_name(row.get("speaker")),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ManifestError(

@@ -204,6 +204,10 @@ class Timeline {
       return { node, start, end };
     });
     for (const { node, start, end } of this.words) {
+      if (start >= this.seconds) {
+        node.remove(); // said after what is shown
+        continue;
+      }
       const middle = this.x((start + end) / 2);
       const left = Math.max(0, Math.min(this.width - node.offsetWidth, middle - node.offsetWidth / 2));
       let row = free.findIndex((until) => until + 3 <= left);
