@@ -8,6 +8,7 @@ are, also beyond that range, since clipping would add distortion that the record
 """
 
 import io
+import math
 import os
 import re
 import shutil
@@ -36,6 +37,12 @@ AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
     | {".rf64", ".sph", ".w64", ".wav"}
     | {".3gp", ".aac", ".amr", ".m4a", ".mka", ".mp4", ".webm", ".wma"}
+)
+
+# Containers that ffmpeg may open. Playlists are none of them: they name other files.
+FFMPEG_FORMATS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,"
+    "nut,ogg,rm,tta,w64,wav,wv"
 )
 
 BLOCK_SECONDS = 30.0
@@ -98,11 +105,11 @@ def iter_audio(
         raise AudioError(f"{name}: cannot be read ({reason}); check its permissions") from error
 
 
-def audio_duration(path: str | Path) -> float:
+def audio_duration(path: str | Path, most: float = math.inf) -> float:
     """Return the length of a sound file in seconds.
 
     The header tells, so a file cut short may hold less. Only a file whose header does not tell,
-    or that needs ffmpeg, is decoded.
+    or that needs ffmpeg, is decoded, and no further than little beyond ``most`` seconds.
 
     Raises:
         AudioError: as :func:`load_audio`.
@@ -111,7 +118,13 @@ def audio_duration(path: str | Path) -> float:
     if seconds is not None:
         return seconds
     sample_rate = 16_000
-    return sum(len(block) for block in iter_audio(path, sample_rate)) / sample_rate
+    samples = 0
+    with closing(iter_audio(path, sample_rate)) as blocks:
+        for block in blocks:
+            samples += len(block)
+            if samples > most * sample_rate:
+                break
+    return samples / sample_rate
 
 
 def stated_duration(path: str | Path) -> float | None:
@@ -121,7 +134,10 @@ def stated_duration(path: str | Path) -> float | None:
         What its header states; ``None`` where that is nothing, and for pipes, which must not be
         read before their turn.
     """
-    if not Path(path).is_file():
+    try:
+        if not Path(path).is_file():
+            return None
+    except OSError:  # a folder that may not be looked into, a name too long
         return None
     seconds = _sndfile_duration(path)
     return _ffmpeg_duration(Path(path)) if seconds is None else seconds
@@ -393,5 +409,6 @@ def _ffmpeg_input(path: Path) -> list[str]:
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         return []
-    # Local files alone, since a playlist could name an address on the network.
-    return [ffmpeg, "-nostdin", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    # Neither the network nor playlists, which could name somebody else's files.
+    limits = ["-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS]
+    return [ffmpeg, "-nostdin", *limits, "-i", f"file:{path}"]

@@ -601,6 +601,27 @@ def test_real_ffmpeg_and_files_without_sound(tmp_path, with_ffmpeg):
     assert f"{path}: neither libsndfile nor ffmpeg" in error_of(load_audio, path, 16_000)
 
 
+PLAYLIST = """<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"
+mediaPresentationDuration="PT1S" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011">
+<Period><AdaptationSet mimeType="audio/mp4"><Representation id="1" bandwidth="64000">
+<BaseURL>{}</BaseURL></Representation></AdaptationSet></Period></MPD>"""
+
+
+def test_real_ffmpeg_opens_no_playlist(tmp_path, with_ffmpeg):
+    source, private = write(tmp_path / "a.wav", tone()), tmp_path / "private.m4a"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", source, private], check=True)
+    playlist = tmp_path / "upload"
+    playlist.write_text(PLAYLIST.format(private))
+    assert f"{playlist}: neither libsndfile nor ffmpeg" in error_of(load_audio, playlist, 16_000)
+
+
+def test_the_length_is_not_looked_for_beyond_the_most(tmp_path, monkeypatch):
+    stand_in(monkeypatch, AU.replace("out.write(data)", "while True: out.write(bytes(2**20))"))
+    path = tmp_path / "endless.mp4"
+    path.write_bytes(b"film")
+    assert 90 < audio_duration(path, most=90.0) < 300
+
+
 # stated_duration
 
 
@@ -616,6 +637,7 @@ def test_what_has_no_header_states_nothing(tmp_path):
     assert audio.stated_duration(tmp_path / "noise.wav") is None
     assert audio.stated_duration(tmp_path / "gone.wav") is None
     assert audio.stated_duration("-") is None
+    assert audio.stated_duration("x" * 300) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

@@ -19,7 +19,7 @@ from babble import write_babbler
 from test_cli import ASR, interruptible, run  # noqa: F401 (a fixture)
 from tones import SAMPLE_RATE, speak
 
-from asr.cli.listen import listen
+from asr.cli.listen import _until, listen
 from asr.cli.sources import read_pcm
 from asr.streaming import Chunking, Event, Stream
 from asr.transcriber import Transcriber
@@ -134,6 +134,17 @@ def test_no_sample_is_torn(sizes: list[int]) -> None:
         found += list(block * 2**15)
     pairs = zip(*[iter(range(1, sum(sizes) + 1))] * 2, strict=False)
     assert found == [low + 256 * high for low, high in pairs]
+
+
+def test_ctrl_c_takes_no_more_than_what_is_there() -> None:
+    sound = types.SimpleNamespace(blocks=queue.Queue())
+    for number in range(3):
+        sound.blocks.put(number)
+    taken = []
+    for block in _until(lambda: True, sound):  # type: ignore[arg-type]
+        taken.append(block)
+        sound.blocks.put(99)  # the microphone goes on
+    assert taken == [0, 1, 2]
 
 
 class Microphones(types.ModuleType):

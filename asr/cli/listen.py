@@ -1,6 +1,7 @@
 """``asr listen``: text while somebody speaks."""
 
 import json
+import math
 import queue
 import signal
 import sys
@@ -94,13 +95,15 @@ def _transcribe(stream: "Stream", sound: "Source", show: Show, partials: bool) -
 
 def _until(is_interrupted: Callable[[], bool], sound: "Source") -> Iterator["Waveform"]:
     """Yield what comes until the source ends; after an interruption, what is already there."""
-    while True:
+    left = math.inf  # blocks
+    while left > 0:
+        if is_interrupted():
+            left = min(left, sound.blocks.qsize())
         try:
             samples = sound.blocks.get(timeout=0 if is_interrupted() else PATIENCE)
         except queue.Empty:
-            if is_interrupted():
-                return
             continue
+        left -= 1
         if isinstance(samples, Exception):
             raise samples
         if samples is None:

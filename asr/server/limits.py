@@ -30,9 +30,9 @@ class Limits:
     timeout: float = 600.0
 
     @property
-    def body(self) -> int:
+    def body(self) -> float:
         """Most bytes of a request's body."""
-        return int(self.megabytes * MEBIBYTE)
+        return self.megabytes * MEBIBYTE
 
     def too_large(self) -> ApiError:
         """Return the error of a body that exceeds them."""
@@ -51,7 +51,7 @@ class Limits:
             AudioError: it cannot be read.
             ApiError: it is too long.
         """
-        seconds = audio_duration(path)
+        seconds = audio_duration(path, self.seconds)
         if seconds > self.seconds:
             raise self.too_long()
         return seconds

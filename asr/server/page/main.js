@@ -31,7 +31,7 @@ function show(...panels) {
   PANELS.forEach((panel) => { $(panel).hidden = !panels.includes(panel); });
 }
 
-function showError(error, retry) {
+function showError(error, retry, recorded = null) {
   if (error.name === "AbortError") {
     show("source");
   } else if (error.status === 401) {
@@ -41,6 +41,12 @@ function showError(error, retry) {
   } else {
     $("message").textContent =
       error instanceof TypeError ? "The server does not answer. Does it still run?" : error.message;
+    $("keep").hidden = !recorded; // nobody else has it
+    if (recorded) {
+      URL.revokeObjectURL($("keep").href);
+      $("keep").href = URL.createObjectURL(recorded);
+      $("keep").download = recorded.name;
+    }
     $("source").classList.remove("small");
     show("source", "error");
   }
@@ -56,7 +62,7 @@ async function connect() {
   }
 }
 
-async function open(blob, name) {
+async function open(blob, name, recorded = null) {
   $("audio").pause();
   $("status").textContent = `Transcribing ${name} …`;
   show("busy");
@@ -70,7 +76,7 @@ async function open(blob, name) {
     });
     showResult(result, blob, samples, name);
   } catch (error) {
-    showError(error, () => open(blob, name));
+    showError(error, () => open(blob, name, recorded), recorded);
   }
 }
 
@@ -111,6 +117,7 @@ async function record() {
   const levels = [];
   let socket = null;
   let recorder;
+  $("record").disabled = true; // until the microphone is there
   try {
     recorder = await Recorder.start((samples) => {
       if (socket?.readyState === WebSocket.OPEN) socket.send(toPcm(samples));
@@ -123,6 +130,8 @@ async function record() {
   } catch (error) {
     showError(new Error(`The microphone cannot be used: ${error.message}`));
     return;
+  } finally {
+    $("record").disabled = false;
   }
   show("recording");
   try {
@@ -139,7 +148,9 @@ async function record() {
   const samples = await recorder.stop();
   const now = new Date();
   const stamp = [now.getHours(), now.getMinutes()].map((part) => String(part).padStart(2, "0"));
-  open(await toWav(samples, recorder.rate), `recording ${stamp.join("-")}.wav`);
+  const name = `recording ${stamp.join("-")}.wav`;
+  const recorded = new File([await toWav(samples, recorder.rate)], name, { type: "audio/wav" });
+  open(recorded, name, recorded);
 }
 
 $("choose").addEventListener("click", () => $("file").click());
