@@ -12,14 +12,18 @@ from asr.errors import ConfigError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to, and move it there when all went well.
 
-    After an error nothing is left behind and an older file at ``path`` is untouched.
+    After an error nothing is left behind and an older file at ``path`` is untouched. What is no
+    file, such as ``/dev/null`` or a pipe, is written to itself.
 
     Raises:
         OSError: the folder cannot be made or the file not be moved.
     """
     path = Path(path)
+    if _is_device(path):
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
         yield partial
         os.replace(partial, path)
@@ -37,11 +41,21 @@ def check_writable(path: str | Path) -> None:
     try:
         if path.is_dir():
             raise ConfigError(f"{path}: is a folder; name a file to write")
+        if _is_device(path):
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial = _partial(path)
         partial.touch()
         partial.unlink()
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be written: {error.strerror}; name another place"
         ) from error
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name[:50]}.{os.getpid()}.partial")  # a name has 255 bytes at most

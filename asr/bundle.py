@@ -16,7 +16,7 @@ Nothing in it is ever unpickled, so a bundle from a stranger cannot run code.
 """
 
 import json
-import math
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -185,7 +185,7 @@ def load_bundle(source: str | Path | Archive) -> Bundle:
         tensors = safetensors.torch.load(members[WEIGHTS])
         card = members[CARD].decode()
         weights = restore(tensors)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type unknown to torch
         raise BundleError(f"{path}: {error}; make or fetch the model again") from error
     load_weights(model, weights, path)
     decoder = _config(DecoderConfig, settings["decoder"], path)
@@ -331,5 +331,5 @@ def _fits(value: object, hint: Any) -> bool:
     if options:
         return any(_fits(value, option) for option in options)
     if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
     return type(value) is hint

@@ -187,7 +187,7 @@ def read_pronunciations(path: str | Path) -> Pronunciations:
     path = Path(path)
     try:
         content = _bundled(path) if zipfile.is_zipfile(path) else path.read_bytes()
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise _unreadable(path, error) from error
     return parse_pronunciations(content, path)
 
@@ -240,7 +240,7 @@ def _parse_packed(content: bytes, path: str | Path) -> Pronunciations:
     try:
         tensors = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type unknown to torch
         raise _unreadable(path, error) from error
     text = (header.get("__metadata__") or {}).get(METADATA)
     if text is None:

@@ -31,13 +31,14 @@ def normalise(text: str) -> str:
     """Return ``text`` in LibriSpeech's convention: upper case, apostrophes, single spaces.
 
     Unicode is composed (NFC), typographic apostrophes become ``'``, punctuation becomes a
-    space, byte-order marks and other invisible characters go. Letters, digits and symbols are
-    never dropped: what the alphabet lacks is for :class:`CharTokenizer` to report.
-    The function is idempotent.
+    space, as does an apostrophe that stands alone; byte-order marks and other invisible
+    characters go. Letters, digits and symbols are never dropped: what the alphabet lacks is for
+    :class:`CharTokenizer` to report. The function is idempotent.
     """
     text = unicodedata.normalize("NFC", text.translate(_TRANSLATION)).upper()
     # Upper-casing may decompose ("ǰ" has no composed capital), hence the second composition.
-    return " ".join(unicodedata.normalize("NFC", text).translate(_TRANSLATION).split())
+    words = unicodedata.normalize("NFC", text).translate(_TRANSLATION).split()
+    return " ".join(word for word in words if word.strip("'"))
 
 
 class CharTokenizer:

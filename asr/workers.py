@@ -1,6 +1,7 @@
 """Transcription by several processes, each with a copy of the model."""
 
 import signal
+import sys
 import threading
 import warnings
 from collections import Counter, deque
@@ -205,7 +206,9 @@ def _work(
     try:
         warnings.simplefilter("always", AudioWarning)
         warnings.showwarning = warn
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # a model half loaded leaves files
         transcriber = load()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         while True:
             tell("idle")
             _transcribe(transcriber, connection.recv(), batch_seconds, tell)

@@ -27,6 +27,24 @@ def test_after_an_error_the_older_file_stands(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_name_may_be_as_long_as_any(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 251 + ".txt")
+    check_writable(path)
+    with whole_file(path) as partial:
+        partial.write_text("text")
+    assert path.read_text() == "text"
+
+
+def test_what_is_no_file_is_written_to_itself(tmp_path: Path) -> None:
+    null = Path("/dev/null")
+    if not null.exists():
+        pytest.skip("no /dev/null here")
+    check_writable(null)
+    with whole_file(null) as path:
+        assert path == null
+    assert null.is_char_device()
+
+
 def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.txt"
     check_writable(path)

@@ -296,6 +296,8 @@ def test_errors_are_one_clear_line(tmp_path: Path) -> None:
         BeamDecoder(ENGLISH, config, model, hotwords=["4711"])
     with pytest.raises(ConfigError, match="hotwords need a language model"):
         BeamDecoder(ENGLISH, config, hotwords=["ANNE"])
+    with pytest.raises(ConfigError, match="a lexicon needs a language model"):
+        BeamDecoder(ENGLISH, config, words=["ANNE"])
     with pytest.raises(ConfigError, match="no space"):
         BeamDecoder(CharTokenizer("AB"), config, model)
     with pytest.raises(LanguageModelError, match="most of its words are not in the alphabet 'xyz'"):

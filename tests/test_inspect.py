@@ -213,7 +213,8 @@ def test_inspect_reads_standard_input(
 
 
 @pytest.mark.parametrize(
-    "part", [("--end", 0), ("--start", 3, "--end", 3), ("--start", -1), ("--end", 61)]
+    "part",
+    [("--end", 0), ("--start", 3, "--end", 3), ("--start", -1), ("--end", 61), ("--start", "nan")],
 )
 def test_inspect_refuses_senseless_parts(recording: Path, part: tuple[object, ...]) -> None:
     assert invoke("inspect", recording, *part).exit_code == 2

@@ -42,6 +42,7 @@ unhurried = settings(deadline=None)
         ("fish & chips: 5 €, 10 %", "FISH & CHIPS 5 € 10 %"),
         ("\u00a0no-break\u2003space\u3000", "NO BREAK SPACE"),
         ("...", ""),
+        ("‘Yes,’ he said. '' '", "'YES HE SAID"),
     ],
 )
 def test_normalise(text: str, expected: str) -> None:

@@ -1,5 +1,6 @@
 """``asr inspect``: one picture of how a recording becomes words."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +33,8 @@ def inspect(
     model: Model = None,
 ) -> None:
     """Draw waveform, log-mel, CTC posteriors and words of a recording in one picture."""
+    if not math.isfinite(start):
+        raise typer.BadParameter("--start must be a number of seconds")
     if end is not None and not start < end <= start + MOST_SECONDS:
         raise typer.BadParameter(f"--end must come after --start, by at most {MOST_SECONDS:g} s")
     from asr.plots.inspection import inspect_excerpt, read_excerpt

@@ -178,9 +178,11 @@ def pronounce(
         Path, typer.Option("--output", "-o", help="Packed dictionary to write, .safetensors.")
     ],
     epochs: Annotated[int, typer.Option(min=1, help="How often each word is read.")] = 12,
-    hidden_size: Annotated[int, typer.Option(min=1, help="Units of one direction.")] = 128,
-    num_layers: Annotated[int, typer.Option(min=1, help="Recurrent layers.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first weights.")] = 0,
+    hidden_size: Annotated[
+        int, typer.Option(min=1, max=4096, help="Units of one direction.")
+    ] = 128,
+    num_layers: Annotated[int, typer.Option(min=1, max=100, help="Recurrent layers.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the first weights.")] = 0,
 ) -> None:
     """Learn from a pronunciation dictionary how words sound that it lacks.
 

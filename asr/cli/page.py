@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from asr import __version__
 
 # Settings that a decoder uses, of asr.decoding.config, which is slow to import.
-BEAM: tuple[str, ...] = ("beam_width", "lm_weight", "word_score", "unknown_score", "hotword_score")
+BEAM: tuple[str, ...] = (
+    *("beam_width", "lm_weight", "word_score", "prior_weight"),
+    *("unknown_score", "hotword_score"),
+)
 RESCORING = ("n_best", "char_lm_weight", "char_score")
 FUSION = ("fusion_width", "fusion_weight", "fusion_score")
 

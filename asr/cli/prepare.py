@@ -37,10 +37,12 @@ def prepare(
 
     deepspeech: a manifest of deepspeech.pytorch, JSON or CSV, with its wav and txt files
     """
+    from asr.atomic import check_writable
     from asr.data.corpora import read_corpus
     from asr.data.manifest import write_manifest
     from asr.errors import ManifestError
 
+    check_writable(output)
     corpus = read_corpus(kind, source, progress=True)
     for line in corpus.unusable[:SHOWN]:
         typer.echo(line, err=True)

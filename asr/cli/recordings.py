@@ -1,6 +1,6 @@
 """The recordings that a command line names, and the files that their transcripts go to."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def find_recordings(inputs: Iterable[str]) -> tuple[list[Recording], int]:
         folder = Path(name)
         if name == "-":
             recordings.append(Recording(name, Path("stdin")))
-        elif folder.is_dir():
+        elif _is(Path.is_dir, folder):
             found = list(_walk(folder))
             recordings += found
             if not found:
@@ -69,5 +69,12 @@ def _walk(folder: Path) -> Iterator[Recording]:
     for path in sorted(folder.rglob("*")):
         # "._name.wav" is what macOS leaves beside a file on foreign disks.
         hidden = path.name.startswith(".")
-        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
+        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and _is(Path.is_file, path):
             yield Recording(str(path), path.relative_to(folder).with_suffix(""))
+
+
+def _is(kind: Callable[[Path], bool], path: Path) -> bool:
+    try:
+        return kind(path)
+    except OSError:  # of a name too long, or below a locked folder: reading it will tell
+        return False

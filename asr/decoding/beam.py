@@ -84,8 +84,9 @@ class BeamDecoder:
         self.n_best = n_best
         self._scorer: LM | None = None  # flashlight does not keep it alive
         if model is None:
-            if hotwords:
-                raise ConfigError("hotwords need a language model; give one with --lm")
+            if hotwords or words is not None:
+                what = "hotwords need" if hotwords else "a lexicon needs"
+                raise ConfigError(f"{what} a language model; give one with --lm")
             self._end = np.zeros((0, len(tokenizer)), np.float32)
         else:
             if " " not in tokenizer.alphabet:
@@ -106,7 +107,7 @@ class BeamDecoder:
             if not self._spelling(word):
                 raise LanguageModelError(
                     f"the model does not know how {word!r} sounds; leave it out, or give the model "
-                    "a larger dictionary with asr lm tune --pronunciations"
+                    "a dictionary of asr lm pronounce with asr lm tune --pronunciations"
                 )
 
     def _prepare_words(

@@ -65,8 +65,8 @@ class DecoderConfig:
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{name} {value} is not finite; give a number")
         for name in ("beam_width", "n_best", "fusion_width"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)} is not at least 1")
+            if not 1 <= getattr(self, name) < 2**31:
+                raise ConfigError(f"{name} {getattr(self, name)} is not in 1..{2**31 - 1}")
         for name in ("lm_weight", "prior_weight", "char_lm_weight", "fusion_weight"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} {getattr(self, name)} is below 0")

@@ -95,12 +95,12 @@ class DecoderPool:
         Raises:
             ConfigError: a process died, mostly for want of memory.
         """
-        chunks: list[Future[list[list[Hypothesis]]]] = [
-            self._pool.submit(_decode, log_probs[i : i + CHUNK], config, n_best)
-            for i in range(0, len(log_probs), CHUNK)
-        ]
         results: list[list[Hypothesis]] = []
         try:
+            chunks: list[Future[list[list[Hypothesis]]]] = [
+                self._pool.submit(_decode, log_probs[i : i + CHUNK], config, n_best)
+                for i in range(0, len(log_probs), CHUNK)
+            ]
             for chunk in chunks:
                 found = chunk.result()
                 results += found

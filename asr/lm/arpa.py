@@ -117,8 +117,9 @@ def read_arpa_head(path: str | Path) -> ArpaHead:
             for line in file:
                 if line.startswith("\\"):
                     break
-                if fields := line.split():
-                    words[_MARKS.get(fields[1], fields[1])] = float(fields[0])
+                if fields := line.encode().split():  # at ASCII's spaces alone, as KenLM does
+                    word = fields[1].decode()
+                    words[_MARKS.get(word, word)] = float(fields[0])
     except (OSError, EOFError, zlib.error) as error:
         reason = reason_of(error)
         raise LanguageModelError(f"{path}: cannot read this language model: {reason}") from error

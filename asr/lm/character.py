@@ -285,7 +285,8 @@ def save_character_model(path: str | Path, model: CharacterModel) -> None:
     settings = {"format_version": FORMAT_VERSION, **asdict(model.config)}
     try:
         with whole_file(path) as partial:
-            safetensors.torch.save_file(stored, partial, {METADATA: json.dumps(settings)})
+            # save_file would make a file that nobody else may read.
+            partial.write_bytes(safetensors.torch.save(stored, {METADATA: json.dumps(settings)}))
     except OSError as error:
         raise LanguageModelError(f"{path}: cannot write this model: {reason_of(error)}") from error
 
@@ -313,7 +314,7 @@ def parse_character_model(content: bytes, path: str | Path) -> CharacterModel:
     """
     try:
         weights = restore(safetensors.torch.load(content))
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type unknown to torch
         raise _unreadable(path, error) from error
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata = header.get("__metadata__") or {}

@@ -239,7 +239,7 @@ class CharacterTrainer:
         progress = {"step": self.step, "batches": self.batches, "history": self.history}
         metadata = {METADATA: json.dumps({"settings": settings, **progress})}
         with whole_file(path) as partial:
-            safetensors.torch.save_file(tensors, partial, metadata)
+            partial.write_bytes(safetensors.torch.save(tensors, metadata))
 
     def load(self, path: Path, settings: dict[str, Any]) -> None:
         """Go back to a checkpoint.

@@ -110,7 +110,8 @@ def read_vocabulary(path: str | Path) -> list[str]:
         raise LanguageModelError(f"{path}: cannot read this language model: {reason}") from error
     except (struct.error, UnicodeDecodeError, ValueError):
         start, count, words, rest = -1, 0, [], ""
-    if start < 0 or rest or len(words) != count:
+    # KenLM's hash tables do not count an <unk> that the ARPA file lacked.
+    if start < 0 or rest or len(words) - count not in (0, 1):
         raise LanguageModelError(
             f"{path}: does not end with its words; build or fetch it anew, with its vocabulary"
         )

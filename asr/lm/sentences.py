@@ -54,7 +54,7 @@ def read_sentences(
     A file without sentence punctuation in its first :data:`SAMPLE_LINES` lines, such as a list
     of transcripts, has one sentence a line. Any other is running text: sentences end at ``.``,
     ``?``, ``!`` or an empty line and may cross lines, quotation marks that look like
-    apostrophes are taken off the words, and titles such as ``Mr.`` are spelled out.
+    apostrophes are taken off the beginnings of words, and titles such as ``Mr.`` are spelled out.
 
     Args:
         path: UTF-8 text; what ends in .gz or .xz is decompressed on the way.

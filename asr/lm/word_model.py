@@ -85,7 +85,7 @@ def check_alphabet(path: str | Path, words: dict[str, float], alphabet: str) -> 
     if known and letters.issuperset("".join(known)):  # nearly always, and quick to tell
         return
     strange = [word for word in words if word in known and not letters.issuperset(word)]
-    share = {word: 10 ** words[word] for word in known}
+    share = {word: 10 ** min(words[word], 0.0) for word in known}
     if 2 * sum(share[word] for word in strange) >= sum(share.values()):
         example = f", such as {max(strange, key=words.__getitem__)!r}" if strange else ""
         raise LanguageModelError(
