@@ -3,7 +3,7 @@
 Recordings 0 to 4 of each speaker and digit are the dataset's own test part; 5 to 9 are kept out
 of training for validation, so that nothing is ever tuned on the test part.
 
-    python recipes/digits/prepare.py --root data/digits
+    python recipes/digits/prepare.py --root data/fsdd
 
 Reference: Jackson et al., "Free Spoken Digit Dataset", v1.0.10, doi:10.5281/zenodo.1342401.
 """

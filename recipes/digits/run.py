@@ -1,6 +1,6 @@
 """The whole recipe: prepare, train, export, evaluate. Run it again to go on where it stopped.
 
-    python recipes/digits/run.py --root data/digits
+    python recipes/digits/run.py --root data/fsdd
 
 Each stage is a command of its own and is printed before it runs. Options that this script does
 not know go to the training, for example ``--trainer.max_epochs 5``.
