@@ -1,6 +1,7 @@
 """CTC training: the Lightning module, its measurements and the training command line."""
 
 import math
+import re
 import time
 import warnings
 import zipfile
@@ -95,6 +96,9 @@ class CtcModule(lightning.LightningModule):
         if phone_crf and not phones:
             raise ConfigError("phone_crf wants phones: give --data.pronunciations")
         self.model = CtcModel(features, encoder, alphabet, phones)
+        # Alike on all ranks; DDP would send them at each batch, of which ranks have unequal numbers
+        # in validation.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
         self.phone_weight = phone_weight
         self.phone_crf = phone_crf
         self.denominator: Denominator | None = None
@@ -144,6 +148,9 @@ class CtcModule(lightning.LightningModule):
                     "native_lstm wants --trainer.accelerator cpu --trainer.precision bf16-mixed"
                 )
             use_native_lstm(self.model)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EMAWeightAveraging) and callback._average_model:
+                callback._average_model.to(self.device)  # it was made before the model was moved
         data: SpeechDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         fastest = max(data.augment.speeds)
         self._check("training", data.train_set, fastest)
@@ -177,7 +184,7 @@ class CtcModule(lightning.LightningModule):
         for problem in found.problems[:MOST_NAMED]:
             rank_zero_warn(f"{name}: {problem.id}: {problem.kind}: {problem.detail}")
         if len(found.problems) > MOST_NAMED:
-            rank_zero_warn(f"{name}: {len(found.problems)} such utterances; asr check lists them")
+            rank_zero_warn(f"{name}: {len(found.problems)} such utterances in all")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the mean loss per target character of one batch."""
@@ -222,8 +229,9 @@ class CtcModule(lightning.LightningModule):
             if new:
                 utterances = self.trainer.datamodule.train_set.utterances  # type: ignore[attr-defined]
                 names = ", ".join(utterances[index].id for index in new)
-                rank_zero_warn(f"no finite loss, perhaps too few frames for the text: {names}")
-        self.log("train/lost_utterances", float(sum(self.lost.values())))
+                warnings.warn(
+                    f"no finite loss, perhaps too few frames for the text: {names}", stacklevel=2
+                )
 
     def configure_gradient_clipping(
         self,
@@ -282,14 +290,15 @@ class CtcModule(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log error rates and blank rate over all ranks, and show a few pairs."""
         measured = [_count_errors(self.validation), self.blanks, self.phone_errors]
-        counts = torch.cat(measured).to(self.device)
+        counts = torch.cat([*measured, torch.tensor([self.lost.total()])]).to(self.device)
         counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
         word_errors, words, character_errors, characters, *rest = counts.tolist()
-        blanks, frames, phone_errors, phones = rest
+        blanks, frames, phone_errors, phones, lost = rest
         rates = {
             "val/wer": word_errors / max(words, 1),
             "val/cer": character_errors / max(characters, 1),
             "val/blank_rate": blanks / max(frames, 1),
+            "train/lost_utterances": float(lost),
         }
         if self.model.phone_tokenizer:
             rates["val/per"] = phone_errors / max(phones, 1)
@@ -305,7 +314,12 @@ class CtcModule(lightning.LightningModule):
             {"params": [p for p in self.parameters() if p.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = AdamW(
-            groups, self.lr, betas=(0.9, 0.98), weight_decay=self.weight_decay, fused=True
+            groups,
+            self.lr,
+            betas=(0.9, 0.98),
+            weight_decay=self.weight_decay,
+            # With it, gradients are clipped before they are scaled back.
+            fused=self.trainer.precision != "16-mixed",
         )
         steps = int(self.trainer.estimated_stepping_batches)
         warmup_steps = max(1, int(steps * self.warmup))
@@ -415,6 +429,7 @@ class TrainingCLI(LightningCLI):
         )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "best")
+        parser.add_lightning_class_args(ModelCheckpoint, "last")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(EMAWeightAveraging, "ema")
         parser.set_defaults(
@@ -430,7 +445,10 @@ class TrainingCLI(LightningCLI):
                 "best.monitor": "val/wer",
                 "best.save_top_k": 3,
                 "best.save_on_train_epoch_end": True,
-                "best.save_last": True,  # last.ckpt, so that a finished run is known as finished
+                # Each validated epoch, the best or not: a finished run is known as finished by it.
+                "last.filename": "last",
+                "last.enable_version_counter": False,
+                "last.save_on_train_epoch_end": True,
                 "early_stopping.monitor": "val/wer",
                 "early_stopping.patience": 20,
                 # With the validation: a run resumed after it has no metrics at the epoch's end.
@@ -443,10 +461,11 @@ class TrainingCLI(LightningCLI):
             }
         )
         parser.link_arguments("run_dir", "trainer.default_root_dir")
-        for name in ("checkpoint", "best"):
+        for name in ("checkpoint", "best", "last"):
             parser.link_arguments("run_dir", f"{name}.dirpath", lambda run: f"{run}/checkpoints")
         # A checkpoint of an epoch without validation would bear an earlier one's error rate.
-        parser.link_arguments("trainer.check_val_every_n_epoch", "best.every_n_epochs")
+        for name in ("best", "last"):
+            parser.link_arguments("trainer.check_val_every_n_epoch", f"{name}.every_n_epochs")
         parser.link_arguments("init_from", "model.init_from")
         for name in ("features", "alphabet", "phones"):
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
@@ -538,4 +557,6 @@ def main() -> None:
     try:
         train()
     except AsrError as error:
-        raise SystemExit(f"train: error: {error}") from error
+        # From a process that reads data it comes with a traceback, whose last line is ours.
+        line = re.sub(r"^asr\.errors\.\w+: ", "", str(error).splitlines()[-1])
+        raise SystemExit(f"train: error: {line}") from error

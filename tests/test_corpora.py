@@ -231,6 +231,13 @@ def test_kaldi_names_what_is_missing(tmp_path: Path) -> None:
     ]
 
 
+def test_csv_without_a_name_of_a_recording(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("path,text\n,hello\n")
+    corpus = read_corpus("csv", table)
+    assert corpus.unusable == ("line 2: has a transcript but no recording",)
+
+
 def test_csv_names_missing_files(tmp_path: Path) -> None:
     table = make_csv(tmp_path)
     (tmp_path / "b" / "1.wav").unlink()

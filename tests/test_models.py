@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 from asr.errors import ConfigError
@@ -288,3 +289,22 @@ def test_a_length_beyond_the_tensor_is_refused() -> None:
         model.log_probs_of(torch.zeros(1, 100), torch.tensor([101]))
     with pytest.raises(ValueError, match="exceeds"):
         model(torch.zeros(1, 10, 10), torch.tensor([14]))
+
+
+def test_on_a_gpu_cells_see_no_autocast_and_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = RecurrentLayer("lstm", 8, 6, bidirectional=True)
+    seen = []
+
+    def directions(x: Tensor, _: Tensor) -> Tensor:
+        seen.append((x.dtype, torch.is_autocast_enabled("cuda")))
+        return x
+
+    monkeypatch.setattr(layer, "_directions", directions)
+    with FakeTensorMode():  # no GPU is needed
+        x = torch.empty(2, 5, 8, device="cuda", dtype=torch.bfloat16)
+        torch.set_autocast_enabled("cuda", True)
+        try:
+            layer(x, torch.empty(2, 5, device="cuda", dtype=torch.long))
+        finally:
+            torch.set_autocast_enabled("cuda", False)
+    assert seen == [(torch.float32, False)]

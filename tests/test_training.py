@@ -17,6 +17,7 @@ import torch
 import yaml
 from kernel import needs_kernel
 from tones import ALPHABET, SAMPLE_RATE, write_corpus
+from torch.nn.parallel import DistributedDataParallel
 
 from asr.bundle import load_bundle, save_bundle
 from asr.checkpoint import load_checkpoint
@@ -172,9 +173,50 @@ def test_only_validated_epochs_can_be_the_best(corpus, tmp_path):
 
 
 def test_two_processes_train_together(corpus, tmp_path):
-    config = settings(corpus, tmp_path / "run", devices=2, strategy="ddp", max_epochs=1)
+    lines = corpus["val"].read_text().splitlines(keepends=True)
+    odd = corpus["val"].with_name("odd.jsonl")  # so that one rank has one batch more
+    odd.write_text("".join(lines[:9]))
+    config = settings(
+        corpus | {"val": odd}, tmp_path / "run", devices=2, strategy="ddp", max_epochs=1
+    )
     run(config, tmp_path)
     assert metrics(tmp_path / "run", "val/wer")
+
+
+def test_processes_send_each_other_no_buffers(tmp_path):
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        module = CtcModule(encoder=EncoderConfig(hidden_size=4, num_layers=1, conv_channels=2))
+        assert list(module.buffers())
+        assert not DistributedDataParallel(module).modules_buffers
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_the_last_checkpoint_is_the_last_epoch_even_if_others_are_better(corpus, tmp_path):
+    config = settings(corpus, tmp_path / "run")
+    config["model"]["lr"] = 1e-12  # no epoch is better than the first
+    config["best"] = {"save_top_k": 1}
+    run(config, tmp_path)
+    assert len(list((tmp_path / "run" / "checkpoints").glob("best-*"))) == 1
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] == 2
+
+
+def test_a_recording_that_a_data_process_cannot_read_is_one_line(corpus, tmp_path):
+    broken = corpus["train"].with_name("broken.jsonl")
+    line = '{"audio_filepath": "gone.wav", "duration": 1.0, "text": "AB"}\n'
+    broken.write_text(corpus["train"].read_text() + line)
+    config = settings(corpus | {"train": broken}, tmp_path / "run", max_epochs=1)
+    config["data"]["num_workers"] = 1
+    done = subprocess.run(
+        command(config, tmp_path), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        f"train: error: {broken.parent}/gone.wav: no such"
+    )
 
 
 def test_unknown_characters_stop_the_training_with_their_counts(corpus, tmp_path):

@@ -198,7 +198,7 @@ def _deepspeech_pairs(manifest: Path) -> Iterator[tuple[Path, Path]]:
     if manifest.suffix.lower() != ".json":
         for number, line in _lines(manifest):
             audio, comma, text = line.partition(",")
-            if not comma or "," in text:
+            if not audio or not comma or "," in text:
                 raise ManifestError(f"{manifest}:{number}: not of the form WAV,TXT")
             yield Path(audio), Path(text)
         return
@@ -275,9 +275,11 @@ def _read_table(table: Path, folder: Path, quoting: Literal[0, 3]) -> Iterator[R
                         f"has {len(columns)}; quote fields that hold the delimiter {delimiter!r}"
                     )
                 fields = dict(zip(columns, row, strict=True))
+                file_name = fields[audio].strip()
+                stem = Path(file_name).with_suffix("").as_posix() if file_name else ""
                 yield Recording(
-                    id=fields.get("id") or Path(fields[audio]).with_suffix("").as_posix(),
-                    audio=folder / fields[audio],
+                    id=fields.get("id") or stem or f"line {rows.line_num + 1}",
+                    audio=folder / file_name if file_name else None,
                     text=fields[text],
                     speaker=fields[speaker] if speaker else "",
                 )

@@ -144,6 +144,11 @@ class SpeechDataModule(lightning.LightningDataModule):
             if len(train) < len(every):
                 longer = len(every) - len(train)
                 rank_zero_warn(f"{longer} utterances over {self.max_seconds} s are left out")
+            if not train:
+                raise ConfigError(
+                    f"all training utterances are over {self.max_seconds} s; cut them at pauses, "
+                    "or raise --data.max_seconds"
+                )
             val = _read(self.val_manifests, "val")
             if self.pronunciations and self.dictionary:
                 texts = [normalise(utterance.text) for utterance in train + val]

@@ -81,6 +81,13 @@ class RecurrentLayer(nn.Module):
         """
         if self.kernel is not None:
             return self.kernel(self, x, index)
+        if x.is_cuda:
+            # Under any autocast cuDNN would compute in float16, where small gradients vanish.
+            with torch.autocast("cuda", enabled=False):
+                return self._directions(x.to(next(self.parameters()).dtype), index)
+        return self._directions(x, index)
+
+    def _directions(self, x: Tensor, index: Tensor) -> Tensor:
         y = self.forwards(x)[0]
         if self.backwards is None:
             return y

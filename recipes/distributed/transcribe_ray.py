@@ -183,6 +183,7 @@ def main() -> int:
                 device=options.device,
             )
             done = results_in(output, parts)
+        if missing or parts.exists():
             write_rows(output, [done[item.id] for item in utterances])
         shutil.rmtree(parts, ignore_errors=True)
     except (AsrError, OSError) as error:

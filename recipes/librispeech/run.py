@@ -22,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, required=True, help="one of conf/*.yaml")
+    parser.add_argument("--config", type=Path, required=True, help="such as conf/mini.yaml")
     parser.add_argument(
         "--root", type=Path, default=Path("data"), help="where LibriSpeech is or goes"
     )
@@ -43,13 +43,21 @@ def main() -> int:
     if not options.config.is_file():
         parser.error(f"{options.config}: no such file; give one of {HERE / 'conf'}")
     config = yaml.safe_load(options.config.read_text("utf-8"))
+    if not config.get("data"):
+        parser.error(f"{options.config}: no settings of a training; give one such as mini.yaml")
     train = options.train or [Path(path).stem for path in config["data"]["train"]]
     val = options.val or [Path(path).stem for path in config["data"]["val"]]
     test = options.test or val
     run_dir = options.run_dir or Path(config["run_dir"])
 
+    # What is not LibriSpeech's stays where the config says.
+    named = [Path(path) for path in config["data"]["train"] + config["data"]["val"]]
+    stated = {path.stem: str(path) for path in named if path.stem not in SUBSETS}
+
     def manifests(subsets: list[str]) -> list[str]:
-        return [str(options.manifests / f"{subset}.jsonl") for subset in subsets]
+        return [
+            stated.get(subset, str(options.manifests / f"{subset}.jsonl")) for subset in subsets
+        ]
 
     official = [subset for subset in dict.fromkeys(train + val + test) if subset in SUBSETS]
     prepare = ["--root", str(options.root), "--output", str(options.manifests)]
