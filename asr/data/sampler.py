@@ -16,7 +16,7 @@ class DurationBatchSampler(Sampler[list[Draw]]):
     The first epoch runs from short to long, which steadies early CTC training; later epochs
     shuffle inside the buckets and then the batches. The order depends on seed and epoch alone,
     so a run can be resumed at any batch. The number of batches is the same in every epoch and
-    on every rank; at one step all ranks work on batches of the same bucket.
+    on every rank; at one step all ranks work on batches of the same bucket, or of neighbours.
 
     Each draw carries its epoch, so that worker processes know it without shared state.
 
@@ -63,7 +63,7 @@ class DurationBatchSampler(Sampler[list[Draw]]):
             for bucket, size in zip(self.buckets, self.batch_sizes, strict=True)
         ]
         if self.shuffle:
-            return sum(-(-n // self.world_size) for n in rounds)
+            return -(-sum(rounds) // self.world_size)
         return len(range(self.rank, sum(rounds), self.world_size))
 
     @property
@@ -90,14 +90,17 @@ class DurationBatchSampler(Sampler[list[Draw]]):
             ]
             return batches[self.rank :: self.world_size]
         generator = random_generator(self.seed, self.epoch)
-        rounds: list[list[list[int]]] = []  # each with one batch per rank
+        batches = []
         for bucket, size in zip(self.buckets, self.batch_sizes, strict=True):
             order = torch.randperm(len(bucket), generator=generator).tolist()
-            batches = [[bucket[i] for i in order[j : j + size]] for j in range(0, len(order), size)]
-            # Ranks beyond the last batch repeat earlier ones of the bucket.
-            whole = -(-len(batches) // self.world_size) * self.world_size
-            batches = [batches[i % len(batches)] for i in range(whole)]
-            rounds += [batches[i : i + self.world_size] for i in range(0, whole, self.world_size)]
+            batches += [
+                [bucket[i] for i in order[j : j + size]] for j in range(0, len(order), size)
+            ]
+        # Ranks beyond the last batch repeat those before it.
+        missing = -len(batches) % self.world_size
+        batches += [batches[-1 - i % len(batches)] for i in range(missing)]
+        # Each round has one batch per rank.
+        rounds = [batches[i : i + self.world_size] for i in range(0, len(batches), self.world_size)]
         if self.epoch > 0:
             rounds = [rounds[i] for i in torch.randperm(len(rounds), generator=generator).tolist()]
         return [batches[self.rank] for batches in rounds]
