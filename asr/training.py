@@ -450,7 +450,8 @@ class TrainingCLI(LightningCLI):
                 "last.enable_version_counter": False,
                 "last.save_on_train_epoch_end": True,
                 "early_stopping.monitor": "val/wer",
-                "early_stopping.patience": 20,
+                "early_stopping.patience": 1000,  # off: with a cosine, the end is the best
+                "early_stopping.verbose": True,
                 # With the validation: a run resumed after it has no metrics at the epoch's end.
                 "early_stopping.check_on_train_epoch_end": False,
                 "ema.decay": 0.999,
@@ -479,6 +480,8 @@ class TrainingCLI(LightningCLI):
             ConfigError: the last epochs would be trained but never validated, nor kept.
         """
         trainer = self.config.trainer
+        if trainer.accelerator == "auto" and torch.backends.mps.is_available():
+            trainer.accelerator = "cpu"  # PyTorch has no CTC loss on Apple's GPU
         epochs, every = trainer.max_epochs, trainer.check_val_every_n_epoch or 1
         if epochs is not None and epochs > 0 and epochs % every:
             raise ConfigError(

@@ -1,6 +1,7 @@
 """From recordings to text with times: audio → pieces → batches → words."""
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -426,8 +427,15 @@ def choose_device(name: str | None = None) -> torch.device:
     Raises:
         ConfigError: there is no such device.
     """
+    if name is None and torch.cuda.is_available():
+        try:
+            torch.zeros(1, device="cuda")
+            name = "cuda"
+        except RuntimeError as error:  # too old for this build, or in somebody else's use
+            reason = str(error).splitlines()[0]
+            warnings.warn(f"the GPU cannot be used ({reason}); on the CPU then", stacklevel=2)
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(name or "cpu")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"no device {name!r} here; use cpu, or leave the choice out") from error

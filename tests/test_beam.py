@@ -287,6 +287,17 @@ def test_a_hotword_earns_its_bonus_as_a_word_of_its_own(
     assert found.lm_score == pytest.approx(plain.lm_score, abs=1e-3)
 
 
+def test_a_phrase_earns_its_bonus_once_and_the_score_of_each_word(tmp_path: Path) -> None:
+    model = word_model(tmp_path / "m.arpa", TEXT)
+    config = DecoderConfig("beam", 50, lm_weight=0.7, word_score=1.3, hotword_score=6.0)
+    said = log_probs_of("THE CAT")
+    favouring = decode(BeamDecoder(ENGLISH, config, model, hotwords=["the cat"]), said)[0]
+    plain = decode(BeamDecoder(ENGLISH, config, model), said)[0]
+    assert favouring.text == plain.text == "THE CAT"
+    assert favouring.score - plain.score == pytest.approx(6.0, abs=1e-3)
+    assert favouring.lm_score == pytest.approx(plain.lm_score, abs=1e-3)
+
+
 def test_errors_are_one_clear_line(tmp_path: Path) -> None:
     model = word_model(tmp_path / "m.arpa", TEXT)
     config = DecoderConfig("beam")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,12 @@ from babble import babbling_model, write_babbler, write_tones
 from typer.testing import CliRunner, Result
 
 import asr
+from asr.bundle import load_bundle
 from asr.cli.main import app
 from asr.cli.messages import audio_progress
 from asr.cli.options import BATCH_SECONDS
 from asr.data.manifest import Utterance, write_manifest
+from asr.decoding.config import DecoderConfig
 from asr.transcriber import BATCH_SECONDS as LIBRARY_BATCH_SECONDS
 from asr.transcriber import Transcriber
 
@@ -359,6 +361,53 @@ def test_export_without_a_card_says_so(checkpoint: Path) -> None:
     output = checkpoint.with_suffix(".asr")
     assert run("export", checkpoint, "-o", output, "--precision", "int8").exit_code == 0
     assert "without a card" in run("info", output).stdout
+
+
+def test_export_takes_the_rest_of_another_model(
+    checkpoint: Path, model: Path, tmp_path: Path
+) -> None:
+    other, output = tmp_path / "other.asr", tmp_path / "new.asr"
+    decoder = DecoderConfig("beam", beam_width=7)
+    replace(load_bundle(model), decoder=decoder, pronunciations=b"words").save(other)
+    assert run("export", checkpoint, "-o", output, "--like", other).exit_code == 0
+    bundle = load_bundle(output)
+    assert (bundle.decoder, bundle.pronunciations) == (decoder, b"words")
+    assert "without a card" in bundle.card
+    content = torch.load(checkpoint)
+    content["asr"]["alphabet"] = " ABCDEG"
+    torch.save(content, checkpoint)
+    result = run("export", checkpoint, "-o", output, "--like", other)
+    assert result.exit_code == 1
+    assert "has another alphabet" in result.stderr
+
+
+def test_links_in_a_folder_are_followed_once_and_dead_ones_named(
+    model: Path, folder: Path, tmp_path: Path
+) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "deep").symlink_to(folder)
+    (links / "again").symlink_to(links)
+    (links / "dead.wav").symlink_to(tmp_path / "gone.wav")
+    result = run("transcribe", links, "--model", model)
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 2
+    [line] = result.stderr.splitlines()
+    assert "dead.wav" in line
+
+
+def test_a_name_too_long_for_its_output_fails_alone(
+    model: Path, folder: Path, tmp_path: Path
+) -> None:
+    long = folder / ("x" * 250 + ".wav")
+    shutil.copy(folder / "a.wav", long)
+    command = ("transcribe", long, folder / "a.wav", "--model", model, "--format", "jsonl")
+    for resume in ((), ("--resume",)):
+        result = run(*command, "--output-dir", tmp_path / "out", *resume)
+        assert result.exit_code == 1
+        [line] = [line for line in result.stderr.splitlines() if "error" in line]
+        assert "cannot be written" in line
+    assert (tmp_path / "out" / "a.jsonl").exists()
 
 
 def test_export_averages_no_more_checkpoints_than_there_are(checkpoint: Path) -> None:

@@ -169,8 +169,8 @@ def test_deepspeech_lists_give_the_same_as_json(tmp_path: Path) -> None:
 def test_missing_transcript_of_a_deepspeech_manifest_is_named(tmp_path: Path) -> None:
     manifest = make_deepspeech(tmp_path)
     (tmp_path / "b.txt").unlink()
-    with pytest.raises(ManifestError, match=r"b\.txt: cannot read"):
-        read_corpus("deepspeech", manifest)
+    [line] = read_corpus("deepspeech", manifest).unusable
+    assert "b: has no transcript" in line
 
 
 @pytest.mark.parametrize("kind", ["csv", "commonvoice", "jsonl", "deepspeech"])

@@ -220,7 +220,7 @@ def test_a_missing_package_is_named(model: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     result = run("listen", "--model", model)
     assert result.exit_code == 1
-    assert "pip install 'asr[listen]'" in result.stderr
+    assert "pip install -e '.[listen]'" in result.stderr
 
 
 def test_a_missing_library_is_named(

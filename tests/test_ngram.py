@@ -441,6 +441,16 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["lm", *map(str, arguments)])
 
 
+def test_command_in_another_alphabet(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("für könig\nfür 1842\n" * 20, "utf-8")
+    model = tmp_path / "m.arpa"
+    letters = ("--alphabet", " 'ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÜ")
+    result = run("build", tmp_path / "a.txt", "-o", model, *letters)
+    assert result.exit_code == 0, result.stderr
+    assert read_arpa_head(model).words.keys() >= {"FÜR", "KÖNIG"}
+    assert "such as 1842 (20)" in result.stderr
+
+
 def test_command_builds_and_measures(tmp_path: Path) -> None:
     lines = [" ".join(sentence) for sentence in babble(seed=11, count=200)]
     (tmp_path / "a.txt").write_text("\n".join(lines[:100]))

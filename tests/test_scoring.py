@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import ManifestError
-from asr.scoring.bootstrap import compare, rate_interval, resampling_unit
+from asr.scoring.bootstrap import (
+    _percentiles,
+    _resampled_rates,
+    compare,
+    rate_interval,
+    resampling_unit,
+)
 from asr.scoring.files import read_utterances, write_utterances
 from asr.scoring.report import Confusion, score
 from asr.scoring.utterances import Counts, ScoredUtterance, score_utterance
@@ -127,7 +133,7 @@ def test_speakers_are_drawn_whole_and_widen_the_interval() -> None:
     wide = np.ptp(rate_interval(known, lambda utterance: utterance.words))
     narrow = np.ptp(rate_interval(unknown, lambda utterance: utterance.words))
     rates = [group.wer for group in score(known).by_speaker]
-    assert wide == pytest.approx(2 * 1.96 * np.std(rates) / np.sqrt(8), rel=0.2)
+    assert wide == pytest.approx(2 * 2.365 * np.std(rates, ddof=1) / np.sqrt(8), rel=0.2)
     assert wide > 2 * narrow
 
 
@@ -218,6 +224,25 @@ def test_speakers_that_one_system_lacks_are_those_of_the_other() -> None:
         result = compare(a, b)
         assert result.difference_ci == (0, 0)
         assert result.resampled_by == "speaker"
+
+
+def test_few_speakers_tell_little() -> None:
+    a = [score_utterance(f"u{i}", "A " * 50, "A " * 40, speaker=f"s{i}") for i in range(2)]
+    b = [score_utterance(f"u{i}", "A " * 50, "A " * 41, speaker=f"s{i}") for i in range(2)]
+    assert compare(a, b).p_value == 0.5  # both speakers would favour one of two equals so often
+
+
+@pytest.mark.parametrize(("speakers", "covered"), [(5, 0.90), (10, 0.93), (40, 0.94)])
+def test_intervals_cover_the_true_rate_so_often(speakers: int, covered: float) -> None:
+    generator = np.random.default_rng(0)
+    hits = 0
+    for _ in range(400):
+        # Normal rates of 20 % on the whole; each speaker says 10,000 words.
+        errors = np.clip(generator.normal(2000, 300, speakers), 0, None).astype(int)
+        rows = np.stack([errors, np.full(speakers, 10_000)], axis=1)
+        low, high = _percentiles(_resampled_rates([rows])[0], speakers)
+        hits += low <= 0.2 <= high
+    assert covered - 0.03 < hits / 400 < covered + 0.06
 
 
 def test_names_may_be_numbers_and_missing_values_null(tmp_path: Path) -> None:

@@ -93,6 +93,21 @@ def test_json_and_text_hold_the_text(
     assert text == to_txt(transcript)
 
 
+def test_a_stream_has_all_text_in_one_event(
+    server: Serving, transcriber: Transcriber, recordings: list[Path]
+) -> None:
+    text = transcriber.transcribe(recordings[0]).text
+    events = client(server).audio.transcriptions.create(
+        file=recordings[0], model=MODEL, stream=True
+    )
+    assert [(event.type, getattr(event, "delta", None)) for event in events] == [
+        ("transcript.text.delta", text),
+        ("transcript.text.done", None),
+    ]
+    response = post(server, recordings[0], stream="true", response_format="srt")
+    assert "stream needs response_format json" in check_error(response, 400, "stream")
+
+
 def test_subtitles_are_those_of_the_command(
     server: Serving, transcriber: Transcriber, recordings: list[Path]
 ) -> None:
@@ -159,6 +174,7 @@ def test_models_are_listed(server: Serving) -> None:
     [model] = models.list()
     assert (model.id, model.object, model.owned_by) == (MODEL, "model", "asr")
     assert models.retrieve(MODEL) == model
+    assert models.retrieve("whisper-1").id == "whisper-1"
     with pytest.raises(openai.NotFoundError, match="no model 'gpt/9'"):
         models.retrieve("gpt/9")
 

@@ -1,5 +1,6 @@
 """``asr export``: a training checkpoint to a model bundle."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,12 +23,19 @@ def export(
         int,
         typer.Option(min=1, help="Mean of the weights of so many of a run's best checkpoints."),
     ] = 1,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="Model whose decoder, language models and pronunciations to take as well, such as "
+            "the one that training started from."
+        ),
+    ] = None,
 ) -> None:
     """Make a model bundle, which needs no other file, from a training checkpoint."""
-    from asr.bundle import save_bundle
+    from asr.bundle import Bundle, load_bundle
     from asr.checkpoint import best_checkpoints, load_average
     from asr.decoding.config import DecoderConfig
-    from asr.errors import BundleError
+    from asr.errors import BundleError, ConfigError
 
     checkpoints = best_checkpoints(checkpoint) if checkpoint.is_dir() else [checkpoint]
     if not 1 <= average <= len(checkpoints):
@@ -42,5 +50,17 @@ def export(
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f"{card}: cannot read this card: {error}") from error
     model = load_average(checkpoints[:average])
-    save_bundle(output, model, DecoderConfig(), text, precision=precision)
+    bundle = Bundle(model, DecoderConfig(), text, output, precision=precision)
+    if like:
+        other = load_bundle(like)
+        for it, theirs in (
+            (model.tokenizer, other.model.tokenizer),
+            (model.phone_tokenizer, other.model.phone_tokenizer),
+        ):
+            if (it and it.alphabet) != (theirs and theirs.alphabet):
+                raise ConfigError(
+                    f"{like}: has another alphabet or other phones than this training"
+                )
+        bundle = replace(other, model=model, card=text, precision=precision)
+    bundle.save(output)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")

@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 from asr.cli.messages import step_progress
 from asr.cli.options import Json
 from asr.errors import ConfigError, TextError
+from asr.text import ENGLISH
 
 if TYPE_CHECKING:
     from asr.lm.ngram import EncodedText, NgramModel
@@ -74,10 +75,15 @@ def build(
         ),
     ] = None,
     one_per_line: OnePerLine = False,
+    alphabet: Annotated[
+        str,
+        typer.Option(help="Characters of the recogniser, all capitals.", show_default=False),
+    ] = ENGLISH,
 ) -> None:
     """Estimate an n-gram model with modified Kneser-Ney smoothing.
 
-    Words with characters outside A-Z and ', such as 1842, count as <unk> and are reported.
+    Words with characters outside the alphabet, A-Z and ' if not given, such as 1842, count as <unk>
+    and are reported.
     """
     from asr.atomic import check_writable
     from asr.lm.arpa import write_arpa
@@ -93,9 +99,9 @@ def build(
     if binary:
         check_order(order)
     check_writable(output)
-    vocabulary = None if vocab is None else _vocabulary(vocab)
+    vocabulary = None if vocab is None else _vocabulary(vocab, alphabet)
     with step_progress("reading", _bytes(texts)) as on_progress:
-        text = encode_text(_sentences(texts, one_per_line, on_progress), vocabulary)
+        text = encode_text(_sentences(texts, one_per_line, on_progress), vocabulary, alphabet)
     _tell_text(text)
     with step_progress("counting, smoothing", 2 * order) as on_progress:
         model = estimate(text, order, thresholds, on_progress)
@@ -234,19 +240,18 @@ def _bytes(texts: list[Path]) -> int:
     return sum(path.stat().st_size for path in texts if path.is_file())
 
 
-def _vocabulary(vocab: str) -> int | set[str]:
+def _vocabulary(vocab: str, alphabet: str) -> int | set[str]:
     if vocab.isdecimal():
         return int(vocab)
     from asr.lm.sentences import read_sentences
-    from asr.text import ENGLISH
 
-    letters = frozenset(ENGLISH)
+    letters = frozenset(alphabet)
     words: set[str] = set()
     for line in read_sentences(vocab, one_per_line=True):
         if len(line) != 1 or not letters.issuperset(line[0]):
             raise ConfigError(
                 f"{vocab}: has the line {' '.join(line)!r}; give one word a line, in the alphabet "
-                f"{ENGLISH!r}"
+                f"{alphabet!r}"
             )
         words.update(line)
     if not words:

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -93,7 +94,8 @@ def audio_progress(
         redirect_stdout=False,
         speed_estimate_period=600,
     ) as bar:
-        task = bar.add_task("", total=sum(map(_duration, paths)) or None)
+        with ThreadPoolExecutor() as pool:  # ffmpeg is asked for some
+            task = bar.add_task("", total=sum(pool.map(_duration, paths)) or None)
         yield lambda seconds: bar.advance(task, seconds)
 
 

@@ -1,7 +1,8 @@
 """Where transcripts go: into files at once, or to stdout in the order of their recordings."""
 
+import errno
 import json
-import tempfile
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,7 +123,14 @@ class Output:
             self.failures += 1
             print_error(result)
         elif self.output_dir:
-            self._write(self.recordings[number], result)
+            try:
+                self._write(self.recordings[number], result)
+            except ConfigError as error:
+                if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
+                    raise  # a full disk ends the run, a name does not
+                self.failures += 1
+                self._done -= 1
+                print_error(error)
         elif self.grows:
             print(flush=True)
         elif self.streams:
@@ -169,10 +177,11 @@ def check_output_dir(output_dir: Path) -> None:
     """
     with _refusal(output_dir):
         folder = output_dir.absolute()
-        while not folder.exists():
+        while not folder.exists() and folder != folder.parent:
             folder = folder.parent
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        probe = folder / f"asr.{os.getpid()}.partial"  # tempfile would try for ever on Windows
+        probe.touch()
+        probe.unlink()
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """The recordings that a command line names, and the files that their transcripts go to."""
 
+import os
+import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,25 +55,53 @@ def check_names(
     Raises:
         ConfigError: there are such.
     """
-    taken: dict[Path, str] = {}
+    taken: dict[str, str] = {}
     for recording in recordings:
         for path in recording.output_paths(output_dir, formats).values():
-            if path in taken:
+            key = _key(path)
+            if key in taken:
                 raise ConfigError(
-                    f"{path}: would hold both {taken[path]} and {recording.path}; "
+                    f"{path}: would hold both {taken[key]} and {recording.path}; "
                     "transcribe them into different folders"
                 )
-            taken[path] = recording.path
+            taken[key] = recording.path
+
+
+def _key(path: Path) -> str:
+    """Return what is the same for two names of one file on this system's usual disks."""
+    if sys.platform in ("darwin", "win32"):
+        return unicodedata.normalize("NFC", str(path)).casefold()
+    return str(path)
 
 
 def _walk(folder: Path) -> Iterator[Recording]:
     from asr.audio import AUDIO_SUFFIXES
 
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(_files(folder)):
         # "._name.wav" is what macOS leaves beside a file on foreign disks.
         hidden = path.name.startswith(".")
-        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and _is(Path.is_file, path):
+        if (
+            path.suffix.lower() in AUDIO_SUFFIXES
+            and not hidden
+            and (path.is_symlink() or _is(Path.is_file, path))
+        ):
             yield Recording(str(path), path.relative_to(folder).with_suffix(""))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield what is in a folder and those below it, links to folders included, each once."""
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_tell):
+        place = os.path.realpath(root)
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        yield from (Path(root, name) for name in names)
+
+
+def _tell(error: OSError) -> None:
+    print_error(AudioError(f"{error.filename}: cannot be looked into ({error.strerror})"))
 
 
 def _is(kind: Callable[[Path], bool], path: Path) -> bool:

@@ -50,7 +50,8 @@ def serve(
         if (error.name or "").startswith("asr"):
             raise
         raise ConfigError(
-            f"the server needs the package {error.name}; pip install 'asr[server]'"
+            f"the server needs the package {error.name}; in the project's folder: "
+            "pip install -e '.[server]'"
         ) from error
 
     from asr.archive import packaged_model

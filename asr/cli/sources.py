@@ -141,7 +141,8 @@ def _sounddevice() -> Any:
         import sounddevice
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "the microphone needs the package sounddevice; pip install 'asr[listen]'"
+            "the microphone needs the package sounddevice; in the project's folder: "
+            "pip install -e '.[listen]'"
         ) from error
     except OSError as error:  # the wheels for Linux come without it
         raise ConfigError(

@@ -140,10 +140,17 @@ def _missing(
     missing = [
         recording
         for recording in recordings
-        if not all(path.exists() for path in recording.output_paths(output_dir, formats).values())
+        if not all(_is_there(path) for path in recording.output_paths(output_dir, formats).values())
     ]
     print_note(f"{len(recordings) - len(missing)} of {len(recordings)} recordings were done before")
     return missing
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long: writing it will tell
+        return False
 
 
 def _transcribe(

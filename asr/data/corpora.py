@@ -189,6 +189,8 @@ def read_deepspeech(manifest: Path) -> Iterator[Recording]:
     for audio, transcript in _deepspeech_pairs(manifest):
         try:
             text = transcript.read_text("utf-8-sig").strip()
+        except FileNotFoundError:
+            text = ""  # of which the recording is unusable
         except (OSError, UnicodeDecodeError) as error:
             raise ManifestError(f"{transcript}: cannot read this transcript: {error}") from error
         yield Recording(audio.with_suffix("").as_posix(), audio, text)

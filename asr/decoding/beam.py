@@ -2,6 +2,7 @@
 
 import copy
 import math
+import threading
 from collections.abc import Iterable, Sequence
 from heapq import nlargest
 from itertools import groupby
@@ -101,6 +102,7 @@ class BeamDecoder:
             self._check_written(words or (), phrases)
             self._prepare_words(config, model, lexicon, phrases)
         self._decoder = self._configured(config)
+        self._lock = threading.Lock()  # of what is scored in Python, between which threads change
 
     def _check_written(self, words: Iterable[str], phrases: list[str]) -> None:
         for word in (*words, *phrases):
@@ -171,7 +173,10 @@ class BeamDecoder:
         )
 
     def with_config(self, config: DecoderConfig, n_best: int = 1) -> "BeamDecoder":
-        """Return a decoder of the same words with other weights; hotwords keep their bonus."""
+        """Return a decoder of the same words with other weights.
+
+        The bonus of hotwords grows with the weight of the language model.
+        """
         decoder = copy.copy(self)
         decoder.n_best = n_best
         decoder._decoder = decoder._configured(config)
@@ -192,7 +197,8 @@ class BeamDecoder:
         if self._scorer is not None:  # which tells what is common, in place of the priors
             log_probs = log_probs - self._priors
         emissions = np.ascontiguousarray(np.concatenate([log_probs, self._end]))
-        results = self._decoder.decode(emissions.ctypes.data, *emissions.shape)
+        with self._lock:
+            results = self._decoder.decode(emissions.ctypes.data, *emissions.shape)
         found: dict[str, Hypothesis] = {}
         for result in results:  # best first; the same text may be spelled in other pieces
             hypothesis = self._hypothesis(result, len(log_probs))

@@ -28,9 +28,10 @@ class HotwordModel(LM):
     """Scores like its n-gram model, and adds a bonus to each hotword.
 
     A hotword takes the place of the plain word in the lexicon, where there is one. A phrase is
-    scored word by word and earns the bonus once. As the end of a longer word, which is spelled in
-    pieces, a hotword earns none. Flashlight does not tell its scorer of spaces between words, so
-    that one after a piece is a word of its own here, the gap, which costs nothing.
+    scored word by word, with the score of each word, and earns the bonus once. As the end of a
+    longer word, which is spelled in pieces, a hotword earns none. Flashlight does not tell its
+    scorer of spaces between words, so that one after a piece is a word of its own here, the gap,
+    which costs nothing.
 
     Args:
         model: the n-gram model.
@@ -58,6 +59,7 @@ class HotwordModel(LM):
         self._kenlm = model.kenlm
         self._bonus = bonus
         self._gap_score = -word_score
+        self._word_score = word_score
         self._piece = model.ids[UNKNOWN]
         phrases = list(dict.fromkeys(phrases))
         self._phrases = [
@@ -74,12 +76,19 @@ class HotwordModel(LM):
                 for word, (index, log10_prob) in lexicon.items()
             }
             | {
-                phrase: (self._first + i, sum(scores[word] for word in ids) + min(bonus, hope))
+                phrase: (
+                    self._first + i,
+                    sum(scores[word] for word in ids) + self._phrase_score(ids) + min(bonus, hope),
+                )
                 for i, (phrase, ids) in enumerate(zip(phrases, self._phrases, strict=True))
             }
             | {" ": (self._gap, self._gap_score)}
         )
         self._states: dict[LMState, _State] = {}  # of this sentence
+
+    def _phrase_score(self, words: Sequence[int]) -> float:
+        """Return the score of all words but the first, to which the decoder adds it."""
+        return (len(words) - 1) * self._word_score
 
     def not_of_the_model(self, indices: Iterable[int]) -> float:
         """Return the base-10 logarithm that hotwords and gaps among some words brought."""
@@ -87,8 +96,9 @@ class HotwordModel(LM):
         for index in indices:
             if index == self._gap:
                 total += self._gap_score
-            elif index >= self._first and not in_word:
-                total += self._bonus
+            elif index >= self._first:
+                total += self._phrase_score(self._phrases[index - self._first])
+                total += 0.0 if in_word else self._bonus
             in_word = index == self._piece
         return total
 
@@ -110,8 +120,8 @@ class HotwordModel(LM):
         if index == self._gap:
             return _State(known, False, self._gap_score if state.in_word else IMPOSSIBLE)
         if index >= self._first:
-            total = 0.0 if state.in_word else self._bonus
             words = self._phrases[index - self._first]
+            total = self._phrase_score(words) + (0.0 if state.in_word else self._bonus)
         else:
             total, words = 0.0, [self._piece if index == self._unlisted else index]
         for word in words:

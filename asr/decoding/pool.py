@@ -54,7 +54,7 @@ class DecoderPool:
             alphabet, language_model, words, spelling
         )  # a process could not say what is wrong
         self._pool = ProcessPoolExecutor(
-            jobs or os.cpu_count() or 1,
+            jobs or min(os.cpu_count() or 1, 61),  # the most that Windows can
             multiprocessing.get_context("spawn"),  # forking beside torch's threads can hang
             _start,
             (alphabet, language_model, words, spelling),

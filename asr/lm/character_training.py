@@ -199,11 +199,13 @@ class CharacterTrainer:
         tokens = pad_texts([self.model.tokenizer.encode(text) for text in texts])
         inputs, targets = tokens.to(self.model.output.weight.device)
         total = 0.0
-        chunks = 0
+        counted = 0
         config = self.config
-        for loss in truncated_losses(
+        losses = truncated_losses(
             self.model, inputs, targets, config.chunk_length, bfloat16=config.bfloat16
-        ):
+        )
+        chunks = targets.tensor_split(-(-targets.shape[1] // config.chunk_length), dim=1)
+        for loss, chunk in zip(losses, chunks, strict=False):  # losses may end sooner
             self.optimizer.zero_grad()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
@@ -216,13 +218,14 @@ class CharacterTrainer:
                 group["lr"] = config.learning_rate(self.step)
             self.optimizer.step()
             self.step += 1
-            total += float(loss.detach())
-            chunks += 1
+            count = int((chunk != PADDING).sum())
+            total += count * float(loss.detach())
+            counted += count
             if self.step == config.steps:
                 break
         self.batches += 1
         symbols = int((targets != PADDING).sum())
-        return total / chunks * symbols / sum(len(text) + 1 for text in texts)
+        return total / counted * symbols / sum(len(text) + 1 for text in texts)
 
     @property
     def best(self) -> float:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,10 +95,15 @@ def check_alphabet(path: str | Path, words: dict[str, float], alphabet: str) -> 
         )
 
 
+_loading = threading.Lock()  # stderr is all threads'
+
+
 def _load(path: str | Path, words: list[str]) -> KenLM:
     try:
-        with _quiet_stderr():
-            return KenLM(str(path), Dictionary(words))
+        with _loading, _quiet_stderr():
+            # KenLM takes bytes as they are: those that this system's open() understands.
+            name = str(path).encode("mbcs") if sys.platform == "win32" else os.fsencode(path)
+            return KenLM(name, Dictionary(words))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise LanguageModelError(

@@ -4,8 +4,12 @@ Whole blocks are drawn with replacement: all utterances of a speaker together wh
 speaker is known and there are at least two, because a speaker's utterances resemble each other
 and single ones would make the interval too narrow; single utterances otherwise.
 
+Few blocks vary less among themselves than others like them would; limits are set so much wider as
+Student's t is than the normal distribution. With two or three nothing helps.
+
 References: Bisani and Ney 2004, "Bootstrap estimates for confidence intervals in ASR
-performance evaluation"; Efron and Tibshirani 1993, "An Introduction to the Bootstrap".
+performance evaluation"; Efron and Tibshirani 1993, "An Introduction to the Bootstrap"; Hesterberg
+2015, "What Teachers Should Know about the Bootstrap" (expanded percentiles).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 from asr.errors import ManifestError
 from asr.scoring.utterances import Counts, ScoredUtterance, total
@@ -63,8 +68,8 @@ def rate_interval(
         utterances: at least one.
         counts: which counts of an utterance to take, words or characters.
     """
-    rates = _resampled_rates([_block_counts(utterances, counts)])[0]
-    return _percentiles(rates)
+    blocks = _block_counts(utterances, counts)
+    return _percentiles(_resampled_rates([blocks])[0], len(blocks))
 
 
 def compare(a: Sequence[ScoredUtterance], b: Sequence[ScoredUtterance]) -> Comparison:
@@ -86,7 +91,8 @@ def compare(a: Sequence[ScoredUtterance], b: Sequence[ScoredUtterance]) -> Compa
         )
     a, b = paired(a, b)
     wer_a, wer_b = (total(u.words for u in system).rate for system in (a, b))
-    rates = _resampled_rates([_block_counts(system, lambda u: u.words) for system in (a, b)])
+    counts = [_block_counts(system, lambda u: u.words) for system in (a, b)]
+    rates, blocks = _resampled_rates(counts), len(counts[0])
     differences = rates[1] - rates[0]
     # Counting the observed sample among the resamples keeps the p-value above 0.
     tails = [1 + np.sum(differences <= 0), 1 + np.sum(differences >= 0)]
@@ -95,8 +101,9 @@ def compare(a: Sequence[ScoredUtterance], b: Sequence[ScoredUtterance]) -> Compa
         wer_a=wer_a,
         wer_b=wer_b,
         difference=wer_b - wer_a,
-        difference_ci=_percentiles(differences),
-        p_value=min(1.0, 2 * float(min(tails)) / (RESAMPLES + 1)),
+        difference_ci=_percentiles(differences, blocks),
+        # If both were equally good, all blocks would favour the same one so often.
+        p_value=min(1.0, max(2 * float(min(tails)) / (RESAMPLES + 1), 2.0 ** (1 - blocks))),
         resampled_by=resampling_unit(a),
     )
 
@@ -144,6 +151,8 @@ def _resampled_rates(systems: list[np.ndarray]) -> list[np.ndarray]:
     return [sum_[:, 0] / np.maximum(sum_[:, 1], 1) for sum_ in pooled]
 
 
-def _percentiles(values: np.ndarray) -> Interval:
-    low, high = np.percentile(values, [2.5, 97.5])
+def _percentiles(values: np.ndarray, blocks: int) -> Interval:
+    widening = stdtrit(max(blocks - 1, 1), 0.025) * (blocks / max(blocks - 1, 1)) ** 0.5
+    tail = 100 * ndtr(widening)  # 2.5 % for many blocks
+    low, high = np.percentile(values, [tail, 100 - tail])
     return float(low), float(high)

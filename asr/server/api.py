@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from asr.errors import AudioError
 from asr.server.errors import ApiError
-from asr.server.responses import Granularity, ResponseFormat, render
+from asr.server.responses import Granularity, ResponseFormat, events, render
 from asr.server.service import Service
 from asr.server.temporary import temporary_file
 
@@ -31,6 +31,7 @@ async def transcribe(
     language: Annotated[str | None, Form()] = None,
     prompt: Annotated[str | None, Form()] = None,
     temperature: Annotated[float, Form(ge=0, le=1)] = 0,
+    stream: Annotated[bool, Form()] = False,
 ) -> Response:
     """Transcribe a recording."""
     service: Service = request.app.state.service
@@ -42,6 +43,9 @@ async def transcribe(
             f"timestamp_granularities need response_format verbose_json, not {response_format}",
             param="timestamp_granularities[]",
         )
+    if stream and response_format != "json":
+        message = f"stream needs response_format json, not {response_format}"
+        raise ApiError(400, message, param="stream")
     name = file.filename or "file"
     with temporary_file() as path:
         try:
@@ -51,6 +55,8 @@ async def transcribe(
         except AudioError as error:
             message = str(error).replace(str(path), name)
             raise ApiError(400, message, param="file", code="unreadable_audio") from error
+    if stream:
+        return events(transcript)
     warning = transcript.warning and transcript.warning.replace(str(path), name)
     return render(
         replace(transcript, path=name, warning=warning),
@@ -69,7 +75,8 @@ async def list_models(request: Request) -> dict[str, Any]:
 @router.get("/models/{model:path}")
 async def show_model(request: Request, model: str) -> dict[str, Any]:
     """Return one model."""
-    return _find(request.app.state.service, model)
+    service: Service = request.app.state.service
+    return _card(service) | {"id": ALIAS} if model == ALIAS else _find(service, model)
 
 
 def _find(service: Service, model: str) -> dict[str, Any]:

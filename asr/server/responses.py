@@ -1,5 +1,6 @@
 """Transcripts in the shapes of OpenAI's API."""
 
+import json
 import math
 import zlib
 from collections.abc import Collection
@@ -62,6 +63,19 @@ def render(
                 _segment(number, segment) for number, segment in enumerate(transcript.segments)
             ]
     return JSONResponse(content)
+
+
+def events(transcript: Transcript) -> Response:
+    """Return the answer to a request that asks for a stream of events: all text in one.
+
+    Reference: OpenAI, "API reference: Create transcription", streaming.
+    """
+    told = [
+        {"type": "transcript.text.delta", "delta": transcript.text},
+        {"type": "transcript.text.done", "text": transcript.text},
+    ]
+    body = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in told)
+    return Response(body, media_type="text/event-stream")
 
 
 def _all_files(transcript: Transcript) -> dict[str, Any]:

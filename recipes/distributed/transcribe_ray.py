@@ -5,7 +5,7 @@
 writes one JSON object per utterance, in the manifest's order: its id and what ``asr transcribe
 --format jsonl`` says of the recording, or why it could not be read. Workers write finished parts
 into ``out/corpus.jsonl.parts`` until all is done. Given again after whatever ended it, the command
-goes on with what is missing. Needs ``pip install "asr[ray]"``.
+goes on with what is missing. Needs ``pip install -e ".[ray]"``.
 """
 
 import argparse
@@ -80,7 +80,9 @@ def transcribe(
         import ray
         import ray.data
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is missing; pip install 'asr[ray]'") from error
+        raise ConfigError(
+            f"{error.name} is missing; in the project's folder: pip install -e '.[ray]'"
+        ) from error
     # As many workers as were asked for start, whatever this machine has.
     local = {"num_cpus": max(1, round(workers * cpus)), "include_dashboard": False}
     try:
