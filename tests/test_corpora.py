@@ -170,7 +170,7 @@ def test_missing_transcript_of_a_deepspeech_manifest_is_named(tmp_path: Path) ->
     manifest = make_deepspeech(tmp_path)
     (tmp_path / "b.txt").unlink()
     [line] = read_corpus("deepspeech", manifest).unusable
-    assert "b: has no transcript" in line
+    assert "b/1: has no transcript" in line
 
 
 @pytest.mark.parametrize("kind", ["csv", "commonvoice", "jsonl", "deepspeech"])
