@@ -109,7 +109,8 @@ def audio_duration(path: str | Path, most: float = math.inf) -> float:
     """Return the length of a sound file in seconds.
 
     The header tells, so a file cut short may hold less. Only a file whose header does not tell,
-    or that needs ffmpeg, is decoded, and no further than little beyond ``most`` seconds.
+    or that needs ffmpeg, is decoded, and no further than little beyond ``most`` seconds; of damage
+    it does not warn.
 
     Raises:
         AudioError: as :func:`load_audio`.
@@ -119,7 +120,7 @@ def audio_duration(path: str | Path, most: float = math.inf) -> float:
         return seconds
     sample_rate = 16_000
     samples = 0
-    with closing(iter_audio(path, sample_rate)) as blocks:
+    with closing(iter_audio(path, sample_rate, on_damage=lambda _: None)) as blocks:
         for block in blocks:
             samples += len(block)
             if samples > most * sample_rate:

@@ -80,7 +80,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(1800)  # on a busy machine Ray takes minutes to start
 def test_workers_die_and_nothing_is_lost_or_doubled(folder: Path) -> None:
-    pytest.importorskip("ray", reason="needs ray: pip install 'asr[ray]'")
+    pytest.importorskip("ray", reason="needs ray: pip install -e '.[ray]'")
     graves = folder / "graves"
     graves.mkdir()
     script = folder / "mortal.py"
@@ -158,5 +158,5 @@ def test_without_ray_it_says_what_to_install(
     command = ["transcribe_ray.py", str(folder / "all.jsonl"), "-o", str(folder / "out.jsonl")]
     monkeypatch.setattr("sys.argv", command)
     assert recipe.main() == 1
-    assert "pip install 'asr[ray]'" in capsys.readouterr().err
+    assert "pip install -e '.[ray]'" in capsys.readouterr().err
     assert not (folder / "out.jsonl").exists()

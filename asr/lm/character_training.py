@@ -205,7 +205,7 @@ class CharacterTrainer:
             self.model, inputs, targets, config.chunk_length, bfloat16=config.bfloat16
         )
         chunks = targets.tensor_split(-(-targets.shape[1] // config.chunk_length), dim=1)
-        for loss, chunk in zip(losses, chunks, strict=False):  # losses may end sooner
+        for loss, chunk in zip(losses, chunks, strict=True):
             self.optimizer.zero_grad()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)

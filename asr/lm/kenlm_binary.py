@@ -179,9 +179,8 @@ def _trie(
         prob, backoff = order.log10_prob[row], order.log10_backoff[row]
         if n < len(rows):
             extended = np.bincount(model.orders[n].context, minlength=count)[row] > 0
-            children = np.searchsorted(
-                keys[n], np.arange(count + 1, dtype=np.int64) * len(numbers)
-            )  # the first
+            firsts = np.arange(count + 1, dtype=np.int64) * len(numbers)
+            children = np.searchsorted(keys[n], firsts)
         if n == 1:
             words = np.zeros(count + 2, "<f4, <f4, <u8")
             words["f0"][:count] = np.maximum(prob, LOG10_ZERO)
