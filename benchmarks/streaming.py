@@ -20,6 +20,7 @@ import torch
 
 from asr.audio import load_audio
 from asr.data.manifest import read_manifest
+from asr.decoding.rescoring import RescoringDecoder
 from asr.decoding.tuning import word_error_rate
 from asr.streaming import ChunkedEncoder, Chunking, Statistics
 from asr.text import normalise
@@ -28,7 +29,10 @@ from asr.transcriber import Transcriber
 
 def decode(transcriber: Transcriber, log_probs: torch.Tensor) -> str:
     lengths = torch.tensor([len(log_probs)])
-    return transcriber.decoder.decode(log_probs[None], lengths)[0][0].text
+    decoder = transcriber.decoder
+    if isinstance(decoder, RescoringDecoder):
+        decoder = decoder.first  # partial texts are not rescored
+    return decoder.decode(log_probs[None], lengths)[0][0].text
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -256,7 +257,7 @@ class CharacterTrainer:
                 stored = json.loads(file.metadata()[METADATA])
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             for name, value in settings.items():
-                if stored["settings"][name] != value:
+                if stored["settings"].get(name, value) != value:
                     raise ConfigError(
                         f"{path}: belongs to a training with {name} "
                         f"{stored['settings'][name]!r}, not {value!r}; name another run folder"
@@ -315,6 +316,8 @@ def train_character_model(
             words = Counter(word for text in texts for word in text.split())
             model = replace(model, pieces=tuple(learn_pieces(words, training.pieces)))
         settings = asdict(model) | asdict(training) | {"texts": len(texts)}
+        for name, what in (("learnt", model.pieces), ("held_out", held_out)):
+            settings[name] = zlib.crc32("\n".join(what).encode())
         torch.manual_seed(training.seed)
         trainer = CharacterTrainer(CharacterModel(model).to(device), training)
         checkpoint = run_dir / CHECKPOINT

@@ -42,7 +42,7 @@ def average(bundles: list[Bundle], shares: list[float]) -> Bundle:
 
 def _settings(model: CtcModel) -> tuple[Any, ...]:
     phones = model.phone_tokenizer
-    shape = model.features_config, model.encoder_config
+    shape = model.features_config, replace(model.encoder_config, dropout=0.0)  # not of the weights
     return *shape, model.tokenizer.alphabet, phones and phones.phones
 
 

@@ -29,9 +29,11 @@ def main() -> int:
     if not reports:
         print(f"evaluate: error: {run}: nothing decoded yet; run decode.py", file=sys.stderr)
         return 1
-    rows = [row(path.parent.name, json.loads(path.read_text("utf-8"))) for path in reports]
+    found = {path.parent.name: json.loads(path.read_text("utf-8")) for path in reports}
+    rows = [row(name, report) for name, report in found.items()]
+    devices = {report.get("device", "") for report in found.values()}
     table = "\n".join([HEADER, "|---" * 7 + "|", *rows])
-    text = f"{table}\n\nMeasured on {hardware()}; 95 % intervals by bootstrap.\n"
+    text = f"{table}\n\nMeasured on {hardware(max(devices))}; 95 % intervals by bootstrap.\n"
     (run / "RESULTS.md").write_text(text, "utf-8")
     print(text, end="")
     return 0
@@ -52,9 +54,9 @@ def rate(report: dict[str, Any], name: str) -> str:
     return f"{100 * report[name]:.2f} ({100 * low:.2f} to {100 * high:.2f})"
 
 
-def hardware() -> str:
-    """Return what the machine is, in words."""
-    if torch.cuda.is_available():
+def hardware(device: str = "cuda") -> str:
+    """Return what the machine is, in words: its GPU if that was used."""
+    if device.startswith("cuda") and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     threads = torch.get_num_threads()
     return f"{threads} {'thread' if threads == 1 else 'threads'} of a CPU ({cpu()})"

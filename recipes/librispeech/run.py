@@ -61,7 +61,8 @@ def main() -> int:
 
     official = [subset for subset in dict.fromkeys(train + val + test) if subset in SUBSETS]
     prepare = ["--root", str(options.root), "--output", str(options.manifests)]
-    stage("prepare", *prepare, "--subsets", *official)
+    if official:
+        stage("prepare", *prepare, "--subsets", *official)
     if (run_dir / "model.asr").exists():
         print(f"train: done already, {run_dir / 'model.asr'}", file=sys.stderr)
     else:

@@ -25,6 +25,7 @@ from asr.cli.messages import step_progress
 from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.errors import AsrError
 from asr.lm.sentences import read_sentences
+from asr.text import normalise
 
 RATE = 16_000  # of all the voices
 WORDS = range(3, 37)  # of a sentence that is read
@@ -93,10 +94,17 @@ def pico_reader() -> Read:
 
 
 def sentences(text: Path, without: list[Path]) -> list[str]:
-    """Return the sentences of a text that manifests lack."""
-    known = {utterance.text for manifest in without for utterance in read_manifest(manifest)}
+    """Return the sentences of a text that manifests lack.
+
+    Raises:
+        AsrError: there are none.
+    """
+    known = {normalise(u.text) for manifest in without for u in read_manifest(manifest)}
     found = (" ".join(words) for words in read_sentences(text) if len(words) in WORDS)
-    return [sentence for sentence in found if sentence not in known]
+    left = [sentence for sentence in found if sentence not in known]
+    if not left:
+        raise AsrError(f"{text}: no sentence is left to read; give a text that --without lacks")
+    return left
 
 
 def main() -> None:

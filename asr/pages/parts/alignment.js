@@ -39,7 +39,7 @@ function pairNode({ kind, reference, hypothesis }) {
 function alignmentNode(utterance) {
   const pairs = align(utterance);
   if (!pairs.length) return html("p", { class: "alignment nothing" }, "Nothing said, nothing recognised.");
-  return html("p", { class: "alignment" }, ...pairs.flatMap((pair) => [pairNode(pair), " "]));
+  return html("p", { class: "alignment", dir: "auto" }, ...pairs.flatMap((pair) => [pairNode(pair), " "]));
 }
 
 function showLegend() {

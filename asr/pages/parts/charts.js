@@ -137,7 +137,7 @@ function confusionMatrix(container, { characters, confusions }) {
   picture(container, (width) => edge + cell(width) * names.length + 1, label, (width) => {
     const size = cell(width);
     const at = (name) => edge + places.get(name) * size;
-    const letter = { class: "tick", "text-anchor": "middle", "font-size": Math.min(12, size) };
+    const letter = { class: "tick", "text-anchor": "middle", style: `font-size: ${Math.min(12, size)}px` };
     const square = (reference, hypothesis, attributes, note) =>
       svg("rect", { x: at(hypothesis) + 0.5, y: at(reference) + 0.5, width: size - 1, height: size - 1, rx: Math.min(3, size / 5), ...attributes }, hint(note));
     return [

@@ -162,9 +162,9 @@ function tripleNode([reference, a, b]) {
 }
 
 function tripleAlignment(item) {
-  const labels = html("span", { class: "pair triple labels", "aria-hidden": "true" }, html("span", {}, "ref"), html("span", {}, "A"), html("span", {}, "B"));
+  const labels = html("span", { class: "pair triple labels", dir: "ltr", "aria-hidden": "true" }, html("span", {}, "ref"), html("span", {}, "A"), html("span", {}, "B"));
   const aside = html("span", { class: "aside" }, `Reference: ${item.reference}. A: ${item.a.hypothesis}. B: ${item.b.hypothesis}.`);
-  return html("div", { class: "alignment" }, aside, html("p", { "aria-hidden": "true" }, labels, ...columnsOf(item).flatMap((column) => [" ", tripleNode(column)])));
+  return html("div", { class: "alignment" }, aside, html("p", { "aria-hidden": "true", dir: "auto" }, labels, ...columnsOf(item).flatMap((column) => [" ", tripleNode(column)])));
 }
 
 function badges({ a, b, change }) {
@@ -185,7 +185,7 @@ function makeList() {
       "most errors of A": by((item) => -item.a.counts.errors),
       "most errors of B": by((item) => -item.b.counts.errors),
       "as in the corpus": by(() => 0),
-      name: (one, other) => one.id.localeCompare(other.id, "en", { numeric: true }),
+      name: (one, other) => byName(one.id, other.id),
     },
     filters: {
       all: () => true,

@@ -32,7 +32,11 @@ const spoken = (seconds) => {
   if (seconds >= 3600) return `${(seconds / 3600).toFixed(2)}\u00a0hours`;
   return seconds >= 100 ? `${(seconds / 60).toFixed(1)}\u00a0minutes` : `${seconds.toFixed(1)}\u00a0s`;
 };
-const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
+const clock = (seconds) => {
+  const tenths = Math.round(10 * seconds);
+  return `${Math.floor(tenths / 600)}:${((tenths % 600) / 10).toFixed(1).padStart(4, "0")}`;
+};
+const { compare: byName } = new Intl.Collator("en", { numeric: true });
 const visible = (character) => ({ " ": "␣", "": "∅" })[character] ?? character;
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 

@@ -7,13 +7,17 @@ class Player {
     this.audio = audio;
     this.track = null;
     for (const name of ["play", "pause", "seeked", "loadedmetadata"]) audio.addEventListener(name, () => this.#tick());
-    audio.addEventListener("error", () => this.track?.fail());
+    audio.addEventListener("error", () => {
+      audio.pause(); // it does not do so by itself
+      this.track?.fail();
+    });
   }
 
   choose(track) {
     if (this.track === track) return;
     this.audio.pause();
     this.track?.button.classList.remove("playing");
+    this.track?.button.setAttribute("aria-label", "Play");
     this.track?.timeline?.move(0);
     URL.revokeObjectURL(this.audio.src);
     this.track = track;

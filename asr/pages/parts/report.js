@@ -114,10 +114,10 @@ function makeList() {
     "as in the corpus": by(() => 0),
     longest: by((item) => -item.duration),
     shortest: by((item) => item.duration),
-    name: (one, other) => one.id.localeCompare(other.id, "en", { numeric: true }),
+    name: (one, other) => byName(one.id, other.id),
   };
   if (utterances.some((item) => item.words)) orders["least sure"] = by(confidence);
-  if (report.by_speaker.length) orders.speaker = (one, other) => one.speaker.localeCompare(other.speaker, "en", { numeric: true }) || one.index - other.index;
+  if (report.by_speaker.length) orders.speaker = (one, other) => byName(one.speaker, other.speaker) || one.index - other.index;
   const filters = {
     all: () => true,
     "with errors": (item) => item.counts.errors,

@@ -4,13 +4,12 @@ import { barsThatFit, drawBars } from "./drawing.js";
 import { Player } from "./player.js";
 import { Recorder } from "./recorder.js";
 import { modelName, openLive, transcribe, useKey } from "./server.js";
-import { decode, toPcm, toWav } from "./sound.js";
+import { decode, encode, toPcm, toWav } from "./sound.js";
 import { clock, TranscriptView } from "./transcript.js";
 
 const $ = (id) => document.getElementById(id);
 const PANELS = ["source", "recording", "busy", "error", "access", "result"];
 
-let model = "";
 let files = {}; // the contents to download, by format
 let running = new AbortController();
 let afterKey = connect; // what was refused for want of a key
@@ -32,7 +31,7 @@ function show(...panels) {
 }
 
 function showError(error, retry, recorded = null) {
-  if (error.name === "AbortError") {
+  if (error.name === "AbortError" && !recorded) {
     show("source");
   } else if (error.status === 401) {
     afterKey = retry;
@@ -40,7 +39,9 @@ function showError(error, retry, recorded = null) {
     $("key").focus();
   } else {
     $("message").textContent =
-      error instanceof TypeError ? "The server does not answer. Does it still run?" : error.message;
+      error.name === "AbortError" ? "Cancelled."
+        : error instanceof TypeError ? "The server does not answer. Does it still run?"
+        : error.message;
     $("keep").hidden = !recorded; // nobody else has it
     if (recorded) {
       URL.revokeObjectURL($("keep").href);
@@ -54,8 +55,7 @@ function showError(error, retry, recorded = null) {
 
 async function connect() {
   try {
-    model = await modelName();
-    $("model").textContent = `model: ${model}`;
+    $("model").textContent = `model: ${await modelName()}`;
     show("source");
   } catch (error) {
     showError(error, connect);
@@ -67,13 +67,20 @@ async function open(blob, name, recorded = null) {
   $("status").textContent = `Transcribing ${name} …`;
   show("busy");
   running = new AbortController();
-  const samples = await decode(blob);
+  const { signal } = running;
   try {
-    const result = await transcribe(blob, name, model, running.signal).catch(async (error) => {
-      // The browser may know a format that the server does not.
-      if (error.code !== "unreadable_audio" || !samples) throw error;
-      return transcribe(await toWav(samples, 16000), name, model, running.signal);
+    await blob.slice(0, 1).arrayBuffer().catch(() => {
+      throw new Error(`${name} cannot be read. Is it a folder, or gone?`);
     });
+    const decoding = decode(blob); // meanwhile
+    const result = await transcribe(blob, name, signal).catch(async (error) => {
+      // The browser may know a format that the server does not.
+      const samples = error.code === "unreadable_audio" && (await decoding);
+      if (!samples) throw error;
+      return transcribe(await toWav(samples, 16000), name, signal);
+    });
+    const samples = await decoding;
+    signal.throwIfAborted();
     showResult(result, blob, samples, name);
   } catch (error) {
     showError(error, () => open(blob, name, recorded), recorded);
@@ -128,11 +135,16 @@ async function record() {
       $("elapsed").textContent = clock(recorder?.seconds ?? 0);
     });
   } catch (error) {
-    showError(new Error(`The microphone cannot be used: ${error.message}`));
+    if ($("busy").hidden) showError(new Error(`The microphone cannot be used: ${error.message}`));
     return;
   } finally {
     $("record").disabled = false;
   }
+  if (!$("busy").hidden) { // a file came first
+    recorder.stop();
+    return;
+  }
+  recorder.stream.getTracks()[0].addEventListener("ended", () => $("stop").click()); // unplugged
   show("recording");
   try {
     socket = openLive(recorder.rate, ({ type, text }) => {
@@ -149,7 +161,9 @@ async function record() {
   const now = new Date();
   const stamp = [now.getHours(), now.getMinutes()].map((part) => String(part).padStart(2, "0"));
   const name = `recording ${stamp.join("-")}.wav`;
-  const recorded = new File([await toWav(samples, recorder.rate)], name, { type: "audio/wav" });
+  // An hour may be too much to resample.
+  const wav = await toWav(samples, recorder.rate).catch(() => encode(samples, recorder.rate));
+  const recorded = new File([wav], name, { type: "audio/wav" });
   open(recorded, name, recorded);
 }
 
@@ -171,7 +185,17 @@ $("access").addEventListener("submit", (event) => {
   afterKey();
 });
 $("copy").addEventListener("click", async () => {
-  await navigator.clipboard.writeText(files.txt.trim());
+  const text = files.txt.trim();
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch { // there is none for http:// but on this machine
+    const area = document.body.appendChild(document.createElement("textarea"));
+    area.value = text;
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    $("copy").focus();
+  }
   $("copy").textContent = "Copied";
   setTimeout(() => { $("copy").textContent = "Copy text"; }, 1500);
 });

@@ -7,8 +7,14 @@ export class Recorder {
     const audio = { channelCount: 1, echoCancellation: false, noiseSuppression: false };
     const stream = await navigator.mediaDevices.getUserMedia({ audio });
     const context = new AudioContext();
-    await context.audioWorklet.addModule("page/worklet.js");
-    return new Recorder(stream, context, onSamples);
+    try {
+      await context.audioWorklet.addModule("page/worklet.js");
+      return new Recorder(stream, context, onSamples);
+    } catch (error) {
+      stream.getTracks().forEach((track) => track.stop());
+      context.close();
+      throw error;
+    }
   }
 
   constructor(stream, context, onSamples) {

@@ -17,12 +17,12 @@ export function useKey(value) {
 async function ask(path, options = {}) {
   const headers = key ? { Authorization: `Bearer ${key}` } : {};
   const response = await fetch(path, { ...options, headers });
-  const content = await response.json().catch(() => ({}));
   if (!response.ok) {
+    const content = await response.json().catch(() => ({}));
     const unknown = { message: `The server answered with status ${response.status}.` };
     throw new ServerError(response.status, content.error ?? unknown);
   }
-  return content;
+  return response.json();
 }
 
 export async function modelName() {
@@ -30,10 +30,10 @@ export async function modelName() {
 }
 
 // Returns the transcript and its files: { json, txt, srt, vtt }.
-export async function transcribe(blob, name, model, signal) {
+export async function transcribe(blob, name, signal) {
   const form = new FormData();
   form.append("file", blob, name);
-  form.append("model", model);
+  form.append("model", "whisper-1"); // whatever the server has
   form.append("response_format", "all");
   return ask("v1/audio/transcriptions", { method: "POST", body: form, signal });
 }

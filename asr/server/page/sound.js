@@ -29,14 +29,15 @@ export async function toWav(samples, rate) {
   const source = new AudioBufferSourceNode(context, { buffer });
   source.connect(context.destination);
   source.start();
-  return encode((await context.startRendering()).getChannelData(0));
+  return encode((await context.startRendering()).getChannelData(0), RATE);
 }
 
-function encode(samples) {
+// Returns samples as a WAV file of that rate.
+export function encode(samples, rate) {
   const header = new DataView(new ArrayBuffer(44));
   const fields = [
-    "RIFF", [36 + 2 * samples.length, 4], "WAVE", "fmt ", [16, 4], [1, 2], [1, 2], [RATE, 4],
-    [2 * RATE, 4], [2, 2], [16, 2], "data", [2 * samples.length, 4],
+    "RIFF", [36 + 2 * samples.length, 4], "WAVE", "fmt ", [16, 4], [1, 2], [1, 2], [rate, 4],
+    [2 * rate, 4], [2, 2], [16, 2], "data", [2 * samples.length, 4],
   ];
   let at = 0;
   for (const field of fields) {
