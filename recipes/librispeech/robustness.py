@@ -1,7 +1,6 @@
 """Measure how a model bears noise, a telephone's band, MP3, faint and stereo recordings.
 
-    python recipes/librispeech/robustness.py dev-clean.jsonl --noise data/noise/held_out \\
-        --speechless MUSIC
+    python recipes/librispeech/robustness.py dev-clean.jsonl --noise data/noise/held_out
 
 transcribes a manifest and distorted copies of it and prints a Markdown table: word error rates with
 95 % intervals, and how much they grow. Then words a minute where nobody speaks: in the noise alone,
