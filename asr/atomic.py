@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ def check_writable(path: str | Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = _partial(path)
         partial.touch()
-        partial.unlink()
+        partial.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be written: {error.strerror}; name another place"
@@ -58,4 +59,5 @@ def _is_device(path: Path) -> bool:
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name[:50]}.{os.getpid()}.partial")  # a name has 255 bytes at most
+    # A name has 255 bytes at most, and a number of a process may come twice on a shared disk.
+    return path.with_name(f"{path.name[:50]}.{secrets.token_hex(4)}.partial")

@@ -41,8 +41,8 @@ AUDIO_SUFFIXES = frozenset(
 
 # Containers that ffmpeg may open. Playlists are none of them: they name other files.
 FFMPEG_FORMATS = (
-    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,"
-    "nut,ogg,rm,tta,w64,wav,wv"
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dv,eac3,flac,flv,gsm,iff,ivf,loas,"
+    "matroska,mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nut,ogg,qcp,rm,shn,tak,truehd,tta,voc,w64,wav,wtv,wv"
 )
 
 BLOCK_SECONDS = 30.0

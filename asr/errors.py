@@ -61,5 +61,9 @@ def reason_of(error: Exception) -> str:
     return f"{error}; make or fetch it anew"
 
 
-class AudioWarning(UserWarning):
+class AsrWarning(UserWarning):
+    """Something goes on in another way than was asked for."""
+
+
+class AudioWarning(AsrWarning):
     """A recording was usable only in part, for example because it is cut short."""

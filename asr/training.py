@@ -149,8 +149,10 @@ class CtcModule(lightning.LightningModule):
                 )
             use_native_lstm(self.model)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, EMAWeightAveraging) and callback._average_model:
-                callback._average_model.to(self.device)  # it was made before the model was moved
+            if not isinstance(callback, EMAWeightAveraging) or callback._device:
+                continue
+            if callback._average_model:  # it was made before the model was moved
+                callback._average_model.to(self.device)
         data: SpeechDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         fastest = max(data.augment.speeds)
         self._check("training", data.train_set, fastest)
@@ -338,6 +340,10 @@ class CtcModule(lightning.LightningModule):
         Raises:
             ConfigError: features, encoder, alphabet or phones differ in what shapes the weights.
         """
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping):  # as patient as is asked for now
+                state = checkpoint.get("callbacks", {}).get(callback.state_key, {})
+                state["patience"] = callback.patience
         shapes = {name: weights.shape for name, weights in checkpoint["state_dict"].items()}
         if shapes != {name: weights.shape for name, weights in self.state_dict().items()}:
             raise ConfigError(
@@ -451,7 +457,6 @@ class TrainingCLI(LightningCLI):
                 "last.save_on_train_epoch_end": True,
                 "early_stopping.monitor": "val/wer",
                 "early_stopping.patience": 1000,  # off: with a cosine, the end is the best
-                "early_stopping.verbose": True,
                 # With the validation: a run resumed after it has no metrics at the epoch's end.
                 "early_stopping.check_on_train_epoch_end": False,
                 "ema.decay": 0.999,
@@ -560,6 +565,7 @@ def main() -> None:
     try:
         train()
     except AsrError as error:
-        # From a process that reads data it comes with a traceback, whose last line is ours.
-        line = re.sub(r"^asr\.errors\.\w+: ", "", str(error).splitlines()[-1])
+        line = str(error)
+        if line.startswith("Caught "):  # by a process that reads data, with its traceback
+            line = re.sub(r"^asr\.errors\.\w+: ", "", line.splitlines()[-1])
         raise SystemExit(f"train: error: {line}") from error

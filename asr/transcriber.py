@@ -25,7 +25,7 @@ from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Decoder, Hypothesis
 from asr.decoding.spelling import SoundSpelling
 from asr.decoding.stitching import stitch
-from asr.errors import AsrError, ConfigError
+from asr.errors import AsrError, AsrWarning, ConfigError
 from asr.lm.character import load_character_model, parse_character_model
 from asr.lm.lexicon import read_lexicon
 from asr.lm.word_model import WordModel
@@ -433,7 +433,8 @@ def choose_device(name: str | None = None) -> torch.device:
             name = "cuda"
         except RuntimeError as error:  # too old for this build, or in somebody else's use
             reason = str(error).splitlines()[0]
-            warnings.warn(f"the GPU cannot be used ({reason}); on the CPU then", stacklevel=2)
+            message = f"the GPU cannot be used ({reason}); on the CPU then"
+            warnings.warn(message, AsrWarning, stacklevel=2)
     try:
         device = torch.device(name or "cpu")
         torch.zeros(1, device=device)

@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 
-from asr.errors import AsrError, AudioWarning, ConfigError
+from asr.errors import AsrError, AsrWarning, AudioWarning, ConfigError
 from asr.transcriber import BATCH_SECONDS, OnProgress, OnSegment, Transcriber, Transcript
 
 MOST_AT_ONCE = 32  # recordings that a process is given, to batch them together
 SHARES = 4  # of each process at least, so that all are busy to the end
 TRIES = 2
+PATIENCE = 5.0  # seconds for a process to clear up
 
 Task = list[tuple[int, str]]  # place and path of each recording
 
@@ -127,7 +128,8 @@ class _Pool:
             worker.process.terminate()
             worker.connection.close()
         for worker in self._workers:
-            worker.process.join()
+            worker.process.join(PATIENCE)
+            worker.process.kill()
 
     def _start(self) -> None:
         context = get_context("spawn")  # forking beside torch's threads can hang
@@ -200,11 +202,11 @@ def _work(
             connection.send(message)
 
     def warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        if issubclass(category, AudioWarning):
+        if issubclass(category, AsrWarning):
             tell("warning", str(message))
 
     try:
-        warnings.simplefilter("always", AudioWarning)
+        warnings.simplefilter("always", AsrWarning)
         warnings.showwarning = warn
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # a model half loaded leaves files
         transcriber = load()

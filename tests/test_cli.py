@@ -24,6 +24,7 @@ from asr.cli.messages import audio_progress
 from asr.cli.options import BATCH_SECONDS
 from asr.data.manifest import Utterance, write_manifest
 from asr.decoding.config import DecoderConfig
+from asr.models.ctc import CtcModel
 from asr.transcriber import BATCH_SECONDS as LIBRARY_BATCH_SECONDS
 from asr.transcriber import Transcriber
 
@@ -378,7 +379,32 @@ def test_export_takes_the_rest_of_another_model(
     torch.save(content, checkpoint)
     result = run("export", checkpoint, "-o", output, "--like", other)
     assert result.exit_code == 1
-    assert "has another alphabet" in result.stderr
+    assert "has another alphabet or other phones" in result.stderr
+
+
+def test_export_like_a_model_with_other_phones(model: Path, tmp_path: Path) -> None:
+    plain = load_bundle(model)
+    paths = []
+    for phones in (("AA", "B"), ("AA", "C")):
+        source = plain.model
+        spoken = CtcModel(source.features_config, source.encoder_config, " ABCDEF", phones)
+        paths.append(tmp_path / f"{phones[1]}.asr")
+        replace(plain, model=spoken).save(paths[-1])
+    content = {
+        "asr": {
+            "alphabet": " ABCDEF",
+            "phones": ["AA", "B"],
+            "features": asdict(plain.model.features_config),
+            "encoder": asdict(plain.model.encoder_config),
+        },
+        "state_dict": {
+            f"model.{k}": v for k, v in load_bundle(paths[0]).model.state_dict().items()
+        },
+    }
+    torch.save(content, tmp_path / "last.ckpt")
+    for like, code in zip(paths, (0, 1), strict=True):
+        result = run("export", tmp_path / "last.ckpt", "-o", tmp_path / "o.asr", "--like", like)
+        assert result.exit_code == code
 
 
 def test_links_in_a_folder_are_followed_once_and_dead_ones_named(

@@ -53,14 +53,12 @@ def export(
     bundle = Bundle(model, DecoderConfig(), text, output, precision=precision)
     if like:
         other = load_bundle(like)
-        for it, theirs in (
-            (model.tokenizer, other.model.tokenizer),
-            (model.phone_tokenizer, other.model.phone_tokenizer),
-        ):
-            if (it and it.alphabet) != (theirs and theirs.alphabet):
-                raise ConfigError(
-                    f"{like}: has another alphabet or other phones than this training"
-                )
+        ours, theirs = (
+            (m.tokenizer.alphabet, m.phone_tokenizer and m.phone_tokenizer.phones)
+            for m in (model, other.model)
+        )
+        if ours != theirs:
+            raise ConfigError(f"{like}: has another alphabet or other phones than this training")
         bundle = replace(other, model=model, card=text, precision=precision)
     bundle.save(output)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")

@@ -26,7 +26,7 @@ from asr.cli.score import score
 from asr.cli.serve import serve
 from asr.cli.transcribe import transcribe
 from asr.cli.tune import tune
-from asr.errors import AsrError, AudioWarning
+from asr.errors import AsrError, AsrWarning
 
 
 class Commands(TyperGroup):
@@ -40,7 +40,7 @@ class Commands(TyperGroup):
                 # File names may hold bytes, and texts characters, that the terminal cannot show.
                 stream.reconfigure(errors="backslashreplace")
         with warnings.catch_warnings():
-            warnings.simplefilter("always", AudioWarning)
+            warnings.simplefilter("always", AsrWarning)
             warnings.showwarning = print_warning
             try:
                 return super().invoke(ctx)

@@ -3,12 +3,11 @@
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from asr.errors import AudioWarning
+from asr.errors import AsrWarning
 
 _show_warning = warnings.showwarning
 
@@ -35,7 +34,7 @@ def print_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning about a recording as one line, any other as Python does."""
-    if issubclass(category, AudioWarning):
+    if issubclass(category, AsrWarning):
         print(f"asr: warning: {_one_line(message)}", file=sys.stderr, flush=True)
     else:
         _show_warning(message, category, filename, lineno, file, line)
@@ -81,6 +80,8 @@ def audio_progress(
     if not sys.stderr.isatty() or (beside_output and sys.stdout.isatty()):
         yield None
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 

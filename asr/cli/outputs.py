@@ -2,7 +2,7 @@
 
 import errno
 import json
-import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,9 +179,11 @@ def check_output_dir(output_dir: Path) -> None:
         folder = output_dir.absolute()
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
-        probe = folder / f"asr.{os.getpid()}.partial"  # tempfile would try for ever on Windows
+        probe = (
+            folder / f"asr.{secrets.token_hex(4)}.partial"
+        )  # tempfile would try for ever on Windows
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
 
 
 @contextmanager

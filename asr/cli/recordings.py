@@ -37,9 +37,14 @@ def find_recordings(inputs: Iterable[str]) -> tuple[list[Recording], int]:
         if name == "-":
             recordings.append(Recording(name, Path("stdin")))
         elif _is(Path.is_dir, folder):
-            found = list(_walk(folder))
+            errors: list[OSError] = []
+            found = list(_walk(folder, errors))
             recordings += found
-            if not found:
+            failures += len(errors)
+            for error in errors:
+                reason = f"cannot be looked into ({error.strerror}); check its permissions"
+                print_error(AudioError(f"{error.filename}: {reason}"))
+            if not found and not errors:
                 failures += 1
                 print_error(AudioError(f"{name}: no recordings in this folder; name another"))
         else:
@@ -74,34 +79,37 @@ def _key(path: Path) -> str:
     return str(path)
 
 
-def _walk(folder: Path) -> Iterator[Recording]:
+def _walk(folder: Path, errors: list[OSError]) -> Iterator[Recording]:
     from asr.audio import AUDIO_SUFFIXES
 
-    for path in sorted(_files(folder)):
+    for path in sorted(_files(folder, errors)):
         # "._name.wav" is what macOS leaves beside a file on foreign disks.
         hidden = path.name.startswith(".")
         if (
             path.suffix.lower() in AUDIO_SUFFIXES
             and not hidden
-            and (path.is_symlink() or _is(Path.is_file, path))
+            and (_is(Path.is_file, path) or _is_dead_link(path))
         ):
             yield Recording(str(path), path.relative_to(folder).with_suffix(""))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield what is in a folder and those below it, links to folders included, each once."""
+def _files(folder: Path, errors: list[OSError]) -> Iterator[Path]:
+    """Yield what is in a folder and those below it, each once; links to folders come last."""
     seen: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_tell):
-        place = os.path.realpath(root)
-        if place in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        yield from (Path(root, name) for name in names)
+    starts = [str(folder)]
+    for start in starts:
+        for root, folders, names in os.walk(start, onerror=errors.append):
+            place = os.path.realpath(root)
+            if place in seen:
+                folders.clear()
+                continue
+            seen.add(place)
+            starts += [str(path) for name in folders if (path := Path(root, name)).is_symlink()]
+            yield from (Path(root, name) for name in names)
 
 
-def _tell(error: OSError) -> None:
-    print_error(AudioError(f"{error.filename}: cannot be looked into ({error.strerror})"))
+def _is_dead_link(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _is(kind: Callable[[Path], bool], path: Path) -> bool:

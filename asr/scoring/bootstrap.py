@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from asr.errors import ManifestError
 from asr.scoring.utterances import Counts, ScoredUtterance, total
@@ -102,8 +102,7 @@ def compare(a: Sequence[ScoredUtterance], b: Sequence[ScoredUtterance]) -> Compa
         wer_b=wer_b,
         difference=wer_b - wer_a,
         difference_ci=_percentiles(differences, blocks),
-        # If both were equally good, all blocks would favour the same one so often.
-        p_value=min(1.0, max(2 * float(min(tails)) / (RESAMPLES + 1), 2.0 ** (1 - blocks))),
+        p_value=_p_value(min(0.5, float(min(tails)) / (RESAMPLES + 1)), blocks),
         resampled_by=resampling_unit(a),
     )
 
@@ -152,7 +151,15 @@ def _resampled_rates(systems: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _percentiles(values: np.ndarray, blocks: int) -> Interval:
-    widening = stdtrit(max(blocks - 1, 1), 0.025) * (blocks / max(blocks - 1, 1)) ** 0.5
-    tail = 100 * ndtr(widening)  # 2.5 % for many blocks
+    freedom = max(blocks - 1, 1)
+    tail = 100 * ndtr(stdtrit(freedom, 0.025) * (blocks / freedom) ** 0.5)  # 2.5 % for many blocks
     low, high = np.percentile(values, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def _p_value(tail: float, blocks: int) -> float:
+    """Return the two-sided p, below 0.05 where the interval of :func:`_percentiles` has no 0."""
+    freedom = max(blocks - 1, 1)
+    p = 2 * stdtr(freedom, ndtri(tail) * (freedom / blocks) ** 0.5)
+    # If both were equally good, all blocks would favour the same one so often.
+    return float(max(p, 2.0 ** (1 - blocks)))

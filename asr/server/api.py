@@ -55,11 +55,12 @@ async def transcribe(
         except AudioError as error:
             message = str(error).replace(str(path), name)
             raise ApiError(400, message, param="file", code="unreadable_audio") from error
+    warning = transcript.warning and transcript.warning.replace(str(path), name)
+    transcript = replace(transcript, path=name, warning=warning)
     if stream:
         return events(transcript)
-    warning = transcript.warning and transcript.warning.replace(str(path), name)
     return render(
-        replace(transcript, path=name, warning=warning),
+        transcript,
         response_format,
         granularities=timestamp_granularities or (),
         language=language,

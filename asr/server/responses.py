@@ -70,10 +70,12 @@ def events(transcript: Transcript) -> Response:
 
     Reference: OpenAI, "API reference: Create transcription", streaming.
     """
-    told = [
+    told: list[dict[str, str]] = [
         {"type": "transcript.text.delta", "delta": transcript.text},
         {"type": "transcript.text.done", "text": transcript.text},
     ]
+    if transcript.warning:
+        told[-1]["warning"] = transcript.warning
     body = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in told)
     return Response(body, media_type="text/event-stream")
 
