@@ -94,7 +94,9 @@ class CtcModule(lightning.LightningModule):
         if not 0 <= phone_weight <= 1:
             raise ConfigError(f"phone_weight {phone_weight} is not in 0..1")
         if phone_crf and not phones:
-            raise ConfigError("phone_crf wants phones: give --data.pronunciations")
+            raise ConfigError(
+                "phone_crf wants phones: give --data.pronunciations, or --model.phone_crf false"
+            )
         self.model = CtcModel(features, encoder, alphabet, phones)
         # Alike on all ranks; DDP would send them at each batch, of which ranks have unequal numbers
         # in validation.
