@@ -179,9 +179,8 @@ def check_output_dir(output_dir: Path) -> None:
         folder = output_dir.absolute()
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
-        probe = (
-            folder / f"asr.{secrets.token_hex(4)}.partial"
-        )  # tempfile would try for ever on Windows
+        # tempfile would try for ever on Windows.
+        probe = folder / f"asr.{secrets.token_hex(4)}.partial"
         probe.touch()
         probe.unlink(missing_ok=True)
 

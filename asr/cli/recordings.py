@@ -36,7 +36,7 @@ def find_recordings(inputs: Iterable[str]) -> tuple[list[Recording], int]:
         folder = Path(name)
         if name == "-":
             recordings.append(Recording(name, Path("stdin")))
-        elif _is(Path.is_dir, folder):
+        elif found_to_be(Path.is_dir, folder):
             errors: list[OSError] = []
             found = list(_walk(folder, errors))
             recordings += found
@@ -88,7 +88,7 @@ def _walk(folder: Path, errors: list[OSError]) -> Iterator[Recording]:
         if (
             path.suffix.lower() in AUDIO_SUFFIXES
             and not hidden
-            and (_is(Path.is_file, path) or _is_dead_link(path))
+            and (found_to_be(Path.is_file, path) or _is_dead_link(path))
         ):
             yield Recording(str(path), path.relative_to(folder).with_suffix(""))
 
@@ -112,8 +112,9 @@ def _is_dead_link(path: Path) -> bool:
     return path.is_symlink() and not path.exists()
 
 
-def _is(kind: Callable[[Path], bool], path: Path) -> bool:
+def found_to_be(kind: Callable[[Path], bool], path: Path) -> bool:
+    """Return what ``Path.exists``, ``is_dir`` … say of a path; ``False`` where they fail."""
     try:
         return kind(path)
-    except OSError:  # of a name too long, or below a locked folder: reading it will tell
+    except OSError:  # a name too long, or below a locked folder: reading or writing it will tell
         return False

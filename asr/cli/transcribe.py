@@ -27,7 +27,7 @@ from asr.cli.options import (
     load_transcriber,
 )
 from asr.cli.outputs import Output, check_output_dir
-from asr.cli.recordings import Recording, check_names, find_recordings
+from asr.cli.recordings import Recording, check_names, find_recordings, found_to_be
 from asr.errors import AsrError
 from asr.formats.registry import FORMATS, JOINABLE, Format, renderers
 
@@ -140,17 +140,13 @@ def _missing(
     missing = [
         recording
         for recording in recordings
-        if not all(_is_there(path) for path in recording.output_paths(output_dir, formats).values())
+        if not all(
+            found_to_be(Path.exists, path)
+            for path in recording.output_paths(output_dir, formats).values()
+        )
     ]
     print_note(f"{len(recordings) - len(missing)} of {len(recordings)} recordings were done before")
     return missing
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long: writing it will tell
-        return False
 
 
 def _transcribe(
