@@ -17,6 +17,14 @@ LANGUAGE_MODELS = BINARY_MODEL, ARPA_MODEL = ("lm.klm", "lm.arpa.gz")
 CHARACTER_MODEL = "char_lm.safetensors"
 PRONUNCIATIONS = "pronunciations.safetensors"
 OPTIONAL = frozenset({*LANGUAGE_MODELS, CHARACTER_MODEL, PRONUNCIATIONS})
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,  # zipfile's word for a compression that it does not know
+    RuntimeError,
+    ValueError,
+)  # what zipfile raises where an archive is none, or not whole
 
 
 class Archive:
@@ -49,6 +57,22 @@ class Archive:
         return self._members.result()
 
 
+def read_part(path: str | Path, name: str) -> bytes | None:
+    """Return the content of a file; of a bundle, that of one member, or ``None`` if it lacks it.
+
+    Raises:
+        OSError: the file cannot be read, or is a damaged bundle.
+    """
+    path = Path(path)
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name) if name in archive.namelist() else None
+    except DAMAGED as error:
+        raise OSError(str(error)) from error
+
+
 def packaged_model() -> Path:
     """Return the path of the model that ships with the package.
 
@@ -70,14 +94,7 @@ def _read_members(path: Path) -> dict[str, bytes]:
         raise BundleError(f"{path}: cannot read this model: {error}") from error
     except KeyError as error:
         raise BundleError(f"{path}: lacks a part, so it is no model bundle: {error}") from error
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,  # zipfile's word for a compression that it does not know
-        RuntimeError,
-        ValueError,
-    ) as error:
+    except DAMAGED as error:
         if path.read_bytes()[:2] == b"PK":
             problem = f"the model is damaged or cut short ({error}); fetch it again"
         else:

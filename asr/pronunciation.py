@@ -11,7 +11,6 @@ Speech Recognition Using Deep RNN Models and WFST-Based Decoding" (phones and a 
 import gzip
 import json
 import re
-import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -24,7 +23,7 @@ from rapidfuzz.distance import Levenshtein
 from safetensors import SafetensorError
 from torch import Tensor
 
-from asr.archive import PRONUNCIATIONS
+from asr.archive import PRONUNCIATIONS, read_part
 from asr.atomic import whole_file
 from asr.errors import ConfigError, PronunciationError, TextError, reason_of
 from asr.letter_to_sound import LetterToSound, Pronunciation
@@ -186,17 +185,12 @@ def read_pronunciations(path: str | Path) -> Pronunciations:
     """
     path = Path(path)
     try:
-        content = _bundled(path) if zipfile.is_zipfile(path) else path.read_bytes()
-    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        content = read_part(path, PRONUNCIATIONS)
+    except OSError as error:
         raise _unreadable(path, error) from error
+    if content is None:
+        raise PronunciationError(f"{path}: holds no pronunciations; give a dictionary")
     return parse_pronunciations(content, path)
-
-
-def _bundled(path: Path) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-        if PRONUNCIATIONS not in archive.namelist():
-            raise PronunciationError(f"{path}: holds no pronunciations; give a dictionary")
-        return archive.read(PRONUNCIATIONS)
 
 
 def parse_pronunciations(content: bytes, path: str | Path) -> Pronunciations:

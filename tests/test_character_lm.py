@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -510,6 +511,38 @@ def test_pieces_are_learnt_from_the_text(
         run(pieces=6)
     with pytest.raises(ConfigError, match="pieces -1 is out of range"):
         run(pieces=-1)
+
+
+def test_a_training_starts_from_a_model_or_a_bundle_with_one(
+    tmp_path: Path, files: tuple[list[Path], list[Path]]
+) -> None:
+    plain, bundle = tmp_path / "start.safetensors", tmp_path / "start.asr"
+    start = make_model("lstm", pieces=("TH", "LL"), embedding_size=4)
+    save_character_model(plain, start)
+    with zipfile.ZipFile(bundle, "w") as archive:
+        archive.write(plain, "char_lm.safetensors")
+    still = TrainingConfig(**vars(SHORT) | {"lr": 0.0, "pieces": 7})
+
+    def run(name: str, init_from: Path) -> bytes:
+        place = tmp_path / name, TINY, still, torch.device("cpu"), init_from
+        train_character_model(*files, *place)
+        return (tmp_path / name / "model.safetensors").read_bytes()
+
+    assert run("1", plain) == run("2", bundle) == plain.read_bytes()
+    save_character_model(plain, make_model("lstm", pieces=("TH", "LL"), embedding_size=5))
+    with pytest.raises(ConfigError, match="with embedding_size 4, not 5"):
+        run("1", plain)
+    save_character_model(plain, start)
+    assert run("1", plain) == run("2", bundle)  # goes on from its end
+    with torch.no_grad():
+        start.output.bias += 1
+    save_character_model(plain, start)
+    with pytest.raises(ConfigError, match="with init_from"):
+        run("1", plain)
+    with zipfile.ZipFile(bundle, "w") as archive:
+        archive.writestr("bundle.json", "{}")
+    with pytest.raises(LanguageModelError, match=r"start\.asr: holds no character model"):
+        run("3", bundle)
 
 
 def test_the_loss_is_that_of_a_character_with_pieces_as_well() -> None:

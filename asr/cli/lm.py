@@ -142,7 +142,9 @@ def perplexity(
 
 @app.command()
 def sample(
-    model: Annotated[Path, typer.Argument(help="Character model of recipes/char_lm.")],
+    model: Annotated[
+        Path, typer.Argument(help="Character model of recipes/char_lm, or a model with one.")
+    ],
     prompt: Annotated[str, typer.Option(help="Begin of the text.")] = "",
     length: Annotated[int, typer.Option(min=0, help="Most characters to write.")] = 200,
     temperature: Annotated[

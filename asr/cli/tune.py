@@ -84,7 +84,7 @@ def tune(
     from asr.decoding.pool import DecoderPool
     from asr.decoding.priors import measure_priors
     from asr.decoding.tuning import tune as search
-    from asr.lm.character import parse_character_model
+    from asr.lm.character import parse_character_model, read_character_model
     from asr.lm.lexicon import read_lexicon
     from asr.lm.word_model import UNKNOWN, WordModel
     from asr.transcriber import Transcriber, choose_device, sound_spelling
@@ -101,7 +101,7 @@ def tune(
     content = _packed(lm) if lm else bundle.language_model
     if content is None:
         raise LanguageModelError(f"{bundle.path}: holds no language model; give one with --lm")
-    characters = _content(char_lm) if char_lm else bundle.character_model
+    characters = read_character_model(char_lm) if char_lm else bundle.character_model
     if keep and (characters is None or plot):
         raise typer.BadParameter("--keep needs a character model, and leaves nothing to plot")
     if keep and pronunciations and not bundle.pronunciations:

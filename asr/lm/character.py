@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from asr.archive import CHARACTER_MODEL, read_part
 from asr.atomic import whole_file
 from asr.errors import ConfigError, LanguageModelError, reason_of
 from asr.lm.pieces import PieceTokenizer
@@ -294,15 +295,31 @@ def save_character_model(path: str | Path, model: CharacterModel) -> None:
 def load_character_model(path: str | Path) -> CharacterModel:
     """Load a model, float32, on the CPU, in evaluation mode.
 
+    Args:
+        path: file of :func:`save_character_model`, or a model bundle (``.asr``) that holds one.
+
     Raises:
         LanguageModelError: the file is missing, damaged, no character model or of a newer format;
             its weights are not those of its settings or not finite.
     """
+    return parse_character_model(read_character_model(path), path)
+
+
+def read_character_model(path: str | Path) -> bytes:
+    """Return the content of a model's file, which a bundle may hold.
+
+    Raises:
+        LanguageModelError: the file cannot be read, or is a bundle without one.
+    """
     try:
-        content = Path(path).read_bytes()
+        content = read_part(path, CHARACTER_MODEL)
     except OSError as error:
         raise _unreadable(path, error) from error
-    return parse_character_model(content, path)
+    if content is None:
+        raise LanguageModelError(
+            f"{path}: holds no character model; give a file of recipes/char_lm"
+        )
+    return content
 
 
 def parse_character_model(content: bytes, path: str | Path) -> CharacterModel:

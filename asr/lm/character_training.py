@@ -34,7 +34,9 @@ from asr.lm.character import (
     PADDING,
     CharacterModel,
     CharacterModelConfig,
+    load_character_model,
     pad_texts,
+    read_character_model,
     save_character_model,
 )
 from asr.lm.pieces import learn_pieces
@@ -286,6 +288,7 @@ def train_character_model(
     model: CharacterModelConfig,
     training: TrainingConfig,
     device: torch.device,
+    init_from: Path | None = None,
 ) -> None:
     """Train a character model, or go on from the checkpoint in the run folder.
 
@@ -299,27 +302,32 @@ def train_character_model(
         model: shape of the model.
         training: settings of the training.
         device: where it runs.
+        init_from: model, or bundle with one, whose weights to start from. Its shape, alphabet and
+            pieces take the place of those given.
 
     Raises:
         TextError, ManifestError: a file cannot be read, or has no text.
         ConfigError: the run folder holds a training with other settings or cannot be written; the
             training diverged.
-        LanguageModelError: the checkpoint is damaged.
+        LanguageModelError: the checkpoint is damaged; there is no model to start from.
     """
+    start = load_character_model(init_from) if init_from else None
+    model = start.config if start else model
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     hidden = not sys.stderr.isatty()
     check_writable(run_dir / MODEL)  # better refused now than after the work
     with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
         texts = _read_texts(train, training.text_length, model.alphabet, bar)
         held_out = _read_texts(val, 0, model.alphabet, bar)
-        if training.pieces:
+        if training.pieces and not start:
             words = Counter(word for text in texts for word in text.split())
             model = replace(model, pieces=tuple(learn_pieces(words, training.pieces)))
         settings = asdict(model) | asdict(training) | {"texts": len(texts)}
         for name, what in (("learnt", model.pieces), ("held_out", held_out)):
             settings[name] = zlib.crc32("\n".join(what).encode())
+        settings["init_from"] = zlib.crc32(read_character_model(init_from)) if init_from else 0
         torch.manual_seed(training.seed)
-        trainer = CharacterTrainer(CharacterModel(model).to(device), training)
+        trainer = CharacterTrainer((start or CharacterModel(model)).train().to(device), training)
         checkpoint = run_dir / CHECKPOINT
         if checkpoint.exists():
             trainer.load(checkpoint, settings)

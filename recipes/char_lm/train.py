@@ -23,6 +23,7 @@ def train(
     model: CharacterModelConfig = CharacterModelConfig(),  # noqa: B008 (frozen)
     training: TrainingConfig = TrainingConfig(),  # noqa: B008 (frozen)
     device: str | None = None,
+    init_from: Path | None = None,
 ) -> None:
     """Train a character language model.
 
@@ -33,10 +34,12 @@ def train(
         model: shape of the model.
         training: settings of the training.
         device: cpu, cuda, cuda:1 …; a GPU is used where there is one if not given.
+        init_from: model, or bundle (.asr) with one, whose weights to start from. Its shape,
+            alphabet and pieces take the place of those given.
     """
     files, held_out = map(Path, train), map(Path, val)
     train_character_model(
-        list(files), list(held_out), run_dir, model, training, choose_device(device)
+        list(files), list(held_out), run_dir, model, training, choose_device(device), init_from
     )
 
 
