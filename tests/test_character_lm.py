@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel import needs_kernel
 from torch import Tensor
 from torch.nn.functional import nll_loss
 from typer.testing import CliRunner, Result
@@ -398,6 +399,31 @@ def test_bfloat16_gives_about_the_same_losses() -> None:
     assert [float(loss.detach()) for loss in rounded] == pytest.approx(exact, rel=0.02)
     rounded[-1].backward()
     assert model.output.weight.grad.dtype == torch.float32
+
+
+@needs_kernel
+def test_the_kernel_trains_as_the_library_does() -> None:
+    def trained(native_lstm: bool) -> list[float]:
+        model = make_model("lstm", 64, num_layers=2, **PIECED)
+        config = TrainingConfig(
+            lr=0.01, warmup=0, chunk_length=5, bfloat16=True, native_lstm=native_lstm
+        )
+        trainer = CharacterTrainer(model, config)
+        return [trainer.train_batch(["AB AB CAB", "", "BA CAB"]) for _ in range(8)]
+
+    expected = trained(False)
+    assert trained(True) == pytest.approx(expected, rel=0.02)
+    assert expected[-1] < 0.9 * expected[0]
+
+
+@needs_kernel
+def test_the_kernel_is_for_lstms_in_bfloat16() -> None:
+    config = TrainingConfig(bfloat16=True, native_lstm=True)
+    for model in make_model("gru", 64), make_model("lstm", 8):
+        with pytest.raises(ConfigError, match="multiple of 64"):
+            CharacterTrainer(model, config)
+    with pytest.raises(ConfigError, match=r"--training\.bfloat16"):
+        CharacterTrainer(make_model("lstm", 64), TrainingConfig(native_lstm=True))
 
 
 def test_the_learning_rate_rises_then_falls() -> None:

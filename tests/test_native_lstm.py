@@ -1,9 +1,11 @@
 """The C kernel beside ``nn.LSTM``."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from kernel import needs_kernel
-from torch import Tensor
+from torch import Tensor, nn
 
 from asr.errors import ConfigError
 from asr.models import native_lstm as native
@@ -50,6 +52,34 @@ def test_results_and_gradients_are_those_of_the_library(
     finally:
         torch.set_num_threads(before)
     errors = [error(a, e) for a, e in zip(actual, expected, strict=True)]
+    assert max(errors) < 0.01, errors
+
+
+@needs_kernel
+def test_a_stack_starts_from_a_state_and_returns_its_own() -> None:
+    torch.manual_seed(1)
+    rnn = nn.LSTM(96, 128, num_layers=2, batch_first=True)
+    first, direction = torch.randn(2, 2, 7, 128), torch.randn(7, 20, 128)
+
+    def run(stack: Callable[[nn.LSTM, Tensor, Tensor], tuple[Tensor, Tensor]]) -> list[Tensor]:
+        x = torch.randn(7, 20, 96, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        start, ys = first, []
+        for piece in x.split(12, dim=1):  # the state goes on, the gradient does not
+            y, start = stack(rnn, piece, start)
+            start = start.detach()
+            ys.append(y)
+        y = torch.cat(ys, dim=1)
+        (y * direction).sum().backward()
+        gradients = [parameter.grad for parameter in rnn.parameters()]
+        rnn.zero_grad()
+        return [y.detach(), start, x.grad, *gradients]  # type: ignore[list-item]
+
+    def library(rnn: nn.LSTM, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, after = rnn(x, (state[0], state[1]))
+        return y, torch.stack(after)
+
+    pairs = zip(run(native.native_stack), run(library), strict=True)
+    errors = [error(a, e) for a, e in pairs]
     assert max(errors) < 0.01, errors
 
 

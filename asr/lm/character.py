@@ -30,6 +30,7 @@ from asr.quantisation import SCALES, quantise, restore
 from asr.text import ENGLISH, CharTokenizer
 
 Cell = Literal["lstm", "gru", "rnn_tanh"]
+Kernel = Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 BOUNDARY = CharTokenizer.blank  # begin and end of a text
 PADDING = -1
@@ -111,6 +112,7 @@ class CharacterModel(nn.Module):
         if not weights.is_meta:  # where this would import torch._dynamo, for a second
             nn.init.normal_(weights, std=embedding**-0.5 if embedding else 1.0)
         self.parts = 2 if config.cell == "lstm" else 1
+        self.kernel: Kernel | None = None  # computes the layers in training, see native_lstm.py
 
     def initial_state(self, *batch: int) -> Tensor:
         """Return the state before any text: zeros, with the given axes of the batch in front."""
@@ -132,7 +134,9 @@ class CharacterModel(nn.Module):
         """
         inputs = self._inputs(characters).to(state.dtype)
         hidden = state.permute(1, 2, 0, 3).contiguous()  # (parts, num_layers, batch, hidden_size)
-        if self.parts == 2:
+        if self.kernel:
+            outputs, after = self.kernel(self.rnn, inputs, hidden)
+        elif self.parts == 2:
             outputs, after = self.rnn(inputs, (hidden[0], hidden[1]))
             after = torch.stack(after)
         else:

@@ -123,21 +123,23 @@ INLINE void step_back(int rows, int64_t size, const bf16 *weights, Step *s) {
 
 /* Both functions: order (directions, batch, time); weights of the directions one after the other;
  * gates (batch, time, directions, 4 x size); hidden (batch, time, directions, size); cells
- * (directions, batch, time, size). Blocks of items and directions are shared out among threads, those
+ * (directions, batch, time, size); first_hidden, first_cells: before the first step, (directions,
+ * batch, size). Blocks of items and directions are shared out among threads, those
  * of PyTorch where both use the same OpenMP library: others would be kept waiting by its spinning. */
 
 /* gates: the inputs' part in, activations out. hidden, cells: out. */
 void lstm_forward(int64_t threads, int64_t directions, int64_t batch, int64_t time, int64_t size, const int64_t *order,
-                  const bf16 *weights, bf16 *gates, bf16 *hidden, float *cells) {
+                  const bf16 *weights, bf16 *gates, bf16 *hidden, float *cells, bf16 *first_hidden, float *first_cells) {
   const int64_t blocks = (batch + MOST_ROWS - 1) / MOST_ROWS;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
   for (int64_t job = 0; job < directions * blocks; job++) {
     const int64_t d = job / blocks, first = batch * (job % blocks) / blocks;
     const int64_t rows = batch * (job % blocks + 1) / blocks - first;
-    bf16 *no_hidden = calloc(size, sizeof(bf16));
-    float *no_cells = calloc(size, sizeof(float));
     Step s;
-    for (int r = 0; r < rows; r++) s.hidden[r] = no_hidden, s.cells[r] = no_cells;
+    for (int r = 0; r < rows; r++) {
+      const int64_t item = d * batch + first + r;
+      s.hidden[r] = first_hidden + item * size, s.cells[r] = first_cells + item * size;
+    }
     for (int64_t step = 0; step < time; step++) {
       for (int r = 0; r < rows; r++) {
         const int64_t item = (d * batch + first + r) * time, frame = order[item + step];
@@ -147,21 +149,20 @@ void lstm_forward(int64_t threads, int64_t directions, int64_t batch, int64_t ti
       }
       STEP(step_forward, rows, size, weights + d * 4 * size * size, &s);
     }
-    free(no_hidden), free(no_cells);
   }
 }
 
 /* gates: activations in, gradients of what they were made from out. hidden: the gradient of h, in.
  * biases (directions, batch, 4 x size): zeros in; out, each block's gradient in the row of its first item. */
 void lstm_backward(int64_t threads, int64_t directions, int64_t batch, int64_t time, int64_t size, const int64_t *order,
-                   const bf16 *weights, bf16 *gates, bf16 *hidden, float *cells, float *biases) {
+                   const bf16 *weights, bf16 *gates, bf16 *hidden, float *cells, float *first_cells, float *biases) {
   const int64_t blocks = (batch + MOST_ROWS - 1) / MOST_ROWS;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
   for (int64_t job = 0; job < directions * blocks; job++) {
     const int64_t d = job / blocks, first = batch * (job % blocks) / blocks;
     const int64_t rows = batch * (job % blocks + 1) / blocks - first;
     bf16 *no_gates = calloc(4 * size, sizeof(bf16));
-    float *no_cells = calloc(size, sizeof(float)), *carry = calloc(rows * size, sizeof(float));
+    float *carry = calloc(rows * size, sizeof(float));
     Step s;
     for (int r = 0; r < rows; r++) s.gates[r] = no_gates, s.carry[r] = carry + r * size;
     s.bias = biases + (d * batch + first) * 4 * size;
@@ -171,10 +172,10 @@ void lstm_backward(int64_t threads, int64_t directions, int64_t batch, int64_t t
         const int64_t row = ((first + r) * time + frame) * directions + d;
         s.recurrent[r] = s.gates[r];
         s.gates[r] = gates + row * 4 * size, s.hidden[r] = hidden + row * size, s.cells[r] = cells + (item + frame) * size;
-        s.before[r] = step ? cells + (item + order[item + step - 1]) * size : no_cells;
+        s.before[r] = step ? cells + (item + order[item + step - 1]) * size : first_cells + (d * batch + first + r) * size;
       }
       STEP(step_back, rows, size, weights + d * 4 * size * size, &s);
     }
-    free(no_gates), free(no_cells), free(carry);
+    free(no_gates), free(carry);
   }
 }
