@@ -1,7 +1,7 @@
 """Words in characters and by their sound, and the search through sounds."""
 
 import itertools
-import math
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -83,68 +83,37 @@ def model(folder: Path) -> WordModel:
     return word_model(folder / "m.arpa", TEXT)
 
 
-def test_the_search_finds_the_best_of_all_sentences(tmp_path: Path) -> None:
-    """Against every sentence of up to three words, each with its best path."""
+def test_the_search_sums_all_paths_of_each_sentence(tmp_path: Path) -> None:
+    """Against every path of six frames: through any pronunciation, with gaps anywhere."""
     ngrams = model(tmp_path)
-    words = ["THE", "CAT", "SAT"]
-    sounds = {"THE": ("DH AH", "T AH")} | {word: SOUNDS[word] for word in words[1:]}
-    dictionary = Pronunciations(sounds)
+    dictionary = Pronunciations({"THE": ("DH AH", "DH"), "A": ("AH",)})
     phones = PhoneTokenizer(dictionary.phones)
-    assert len(phones) == 8  # as many tokens as the beam looks at
     config = DecoderConfig("beam", 5000, lm_weight=0.7, word_score=-0.4)
     spelling = SoundSpelling(phones, dictionary)
-    decoder = BeamDecoder(ENGLISH, config, ngrams, words=words, spelling=spelling)
-    for seed in range(8):
+    decoder = BeamDecoder(ENGLISH, config, ngrams, words=["THE", "A"], spelling=spelling, n_best=9)
+    word_of = {tuple(way): word for word in ("THE", "A") for way in spelling(word)}
+    for seed in range(4):
         generator = torch.Generator().manual_seed(seed)
-        log_probs = torch.randn(8, len(phones), generator=generator).log_softmax(dim=1)
-        best = max(
-            (
-                best_path(log_probs, phones.encode_words(way))
-                + 0.7 * LN10 * sum(ngrams.score(sentence))
-                - 0.4 * len(sentence),
-                " ".join(sentence),
-            )
-            for n in range(4)
-            for sentence in itertools.product(words, repeat=n)
-            for way in itertools.product(*(sounds[word] for word in sentence))
+        log_probs = torch.randn(6, len(phones), generator=generator).log_softmax(dim=1)
+        paths: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        for path in itertools.product(range(len(phones)), repeat=len(log_probs)):
+            tokens = [token for token, _ in itertools.groupby(path) if token]
+            sounds = [tuple(g) for gap, g in itertools.groupby(tokens, GAP.__eq__) if not gap]
+            if word_of.keys() >= set(sounds):
+                score = log_probs[range(len(path)), path].sum()
+                paths[tuple(word_of[sound] for sound in sounds)].append(score)
+        expected = {
+            " ".join(sentence): float(torch.stack(scores).logsumexp(dim=0))
+            + 0.7 * LN10 * sum(ngrams.score(sentence))
+            - 0.4 * len(sentence)
+            for sentence, scores in paths.items()
+        }
+        found = decode(decoder, log_probs)
+        best = sorted(expected, key=expected.__getitem__, reverse=True)[:9]
+        assert [hypothesis.text for hypothesis in found] == best
+        assert [hypothesis.score for hypothesis in found] == pytest.approx(
+            [expected[text] for text in best], abs=1e-3
         )
-        found = decode(decoder, log_probs)[0]
-        assert found.text == best[1]
-        assert found.score == pytest.approx(best[0], abs=1e-3)
-
-
-def best_path(log_probs: Tensor, tokens: list[int]) -> float:
-    """Viterbi over CTC paths; the gap after the last word and idle gaps between words are free."""
-    best = -math.inf
-    padded = [[], [GAP]]
-    for before, after in itertools.product(padded, repeat=2):
-        best = max(best, _viterbi(log_probs, [*before, *tokens, *after]))
-    return best
-
-
-def _viterbi(log_probs: Tensor, tokens: list[int]) -> float:
-    states = [0]
-    for token in tokens:
-        states += [token, 0]
-    score = [-math.inf] * len(states)
-    score[0] = 0.0
-    if len(states) > 1:
-        start = [log_probs[0, states[0]].item(), log_probs[0, states[1]].item()]
-    else:
-        start = [log_probs[0, 0].item()]
-    score = start + [-math.inf] * (len(states) - len(start))
-    for row in log_probs[1:].tolist():
-        score = [
-            max(
-                score[i],
-                score[i - 1] if i else -math.inf,
-                score[i - 2] if i > 1 and 0 < states[i] != states[i - 2] else -math.inf,
-                score[i + 1] if states[i] == GAP else -math.inf,  # one idle gap after another
-            )
-            + row[states[i]]
-            for i in range(len(states))
-        ]
-    return max(score[-2:])
 
 
 def test_no_unknown_word_is_written(tmp_path: Path) -> None:

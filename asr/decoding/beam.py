@@ -46,9 +46,9 @@ class BeamDecoder:
     spelled in pieces, beginnings of listed words or single letters, each of which costs
     ``unknown_score`` and the model's probability of ``<unk>``, so that names survive where the
     acoustics insist. The score of a hypothesis is that of its best path, the label priors divided
-    out. Where words are searched by their sound, none but those with a pronunciation are written.
-    Without a language model, any characters may follow one another, and the score sums over all
-    paths in the beam.
+    out. Where words are searched by their sound, none but those with a pronunciation are written,
+    and the score sums over all paths in the beam, through any pronunciations. Without a language
+    model, any characters may follow one another, and the score sums likewise.
 
     References: Hannun et al. 2014, "First-Pass Large Vocabulary Continuous Speech Recognition
     using Bi-Directional Recurrent DNNs" (prefix search); Kahn et al. 2022, "Flashlight" (the
@@ -165,7 +165,7 @@ class BeamDecoder:
             word_score=config.word_score,
             unk_score=config.unknown_score if self._spelling.letters else -math.inf,
             sil_score=0.0,
-            log_add=False,
+            log_add=not self._spelling.letters,  # unknown words of other letters share a state
             criterion_type=ctc,
         )
         return LexiconDecoder(
