@@ -195,8 +195,8 @@ class Transcriber:
             device: ``cpu``, ``cuda``, ``cuda:1`` …; a GPU if there is one, if ``None``.
             language_model: ARPA file or KenLM's binary file to decode with; that of the bundle if
                 ``None``.
-            character_model: file of a character model that rescores what the beam finds, or
-                searches in fusion; that of the bundle if ``None``.
+            character_model: file of a character model, or another bundle with one, that rescores
+                what the beam finds, or searches in fusion; that of the bundle if ``None``.
             lexicon: file of the words to use, one a line; all of the language model if ``None``.
             hotwords: words and phrases to favour.
             settings: of :class:`~asr.decoding.config.DecoderConfig`, such as ``method="greedy"``

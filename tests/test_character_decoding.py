@@ -1,5 +1,6 @@
 """A character model at the command line: it rescores, searches, is tuned, travels in bundles."""
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,12 @@ def test_tune_stores_the_character_model_that_transcribe_uses(folder: Path, tmp_
     calibrated = tmp_path / "calibrated.asr"
     assert run("calibrate", MANIFEST, "-m", tuned, "-o", calibrated).exit_code == 0
     assert load_bundle(calibrated).character_model == found.character_model
+    result = run(*tuning[:-1], tmp_path / "again.asr", "-m", start, "--char-lm", tuned)
+    assert result.exit_code == 0, result.stderr
+    assert load_bundle(tmp_path / "again.asr").character_model == found.character_model
+    assert Transcriber.load(start, character_model=tuned, **weights).transcribe(CLIP) == (
+        by_hand.transcribe(CLIP)
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,6 +143,8 @@ def test_tune_stores_the_character_model_that_transcribe_uses(folder: Path, tmp_
     [
         (b"no model", "bad: cannot read this character model"),
         ("cut", "bad: cannot read this character model"),
+        ("bundle without one", "bad: holds no character model; give"),
+        ("damaged bundle", "bad: cannot read this character model: Bad CRC-32"),
         (" AB", "the character model has the alphabet ' AB', the recogniser"),
     ],
 )
@@ -145,6 +154,12 @@ def test_a_bad_character_model_is_one_clear_line(
     path = tmp_path / "bad"
     if content == "cut":
         content = (folder / "char.safetensors").read_bytes()[:-1]
+    if content == "bundle without one":
+        content = (folder / "bare.asr").read_bytes()
+    if content == "damaged bundle":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("char_lm.safetensors", b"12345")
+        content = path.read_bytes().replace(b"12345", b"12346")
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:

@@ -423,7 +423,7 @@ def test_the_kernel_is_for_lstms_in_bfloat16() -> None:
         with pytest.raises(ConfigError, match="multiple of 64"):
             CharacterTrainer(model, config)
     with pytest.raises(ConfigError, match=r"--training\.bfloat16"):
-        CharacterTrainer(make_model("lstm", 64), TrainingConfig(native_lstm=True))
+        TrainingConfig(native_lstm=True)
 
 
 def test_the_learning_rate_rises_then_falls() -> None:
@@ -540,35 +540,75 @@ def test_pieces_are_learnt_from_the_text(
 
 
 def test_a_training_starts_from_a_model_or_a_bundle_with_one(
-    tmp_path: Path, files: tuple[list[Path], list[Path]]
+    tmp_path: Path,
+    files: tuple[list[Path], list[Path]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     plain, bundle = tmp_path / "start.safetensors", tmp_path / "start.asr"
     start = make_model("lstm", pieces=("TH", "LL"), embedding_size=4)
     save_character_model(plain, start)
     with zipfile.ZipFile(bundle, "w") as archive:
         archive.write(plain, "char_lm.safetensors")
-    still = TrainingConfig(**vars(SHORT) | {"lr": 0.0, "pieces": 7})
 
     def run(name: str, init_from: Path) -> bytes:
-        place = tmp_path / name, TINY, still, torch.device("cpu"), init_from
+        config = TrainingConfig(**vars(SHORT) | {"pieces": 7})
+        place = tmp_path / name, TINY, config, torch.device("cpu"), init_from
         train_character_model(*files, *place)
         return (tmp_path / name / "model.safetensors").read_bytes()
 
-    assert run("1", plain) == run("2", bundle) == plain.read_bytes()
-    save_character_model(plain, make_model("lstm", pieces=("TH", "LL"), embedding_size=5))
-    with pytest.raises(ConfigError, match="with embedding_size 4, not 5"):
-        run("1", plain)
-    save_character_model(plain, start)
-    assert run("1", plain) == run("2", bundle)  # goes on from its end
+    first = run("1", plain)
+    told = capsys.readouterr().err
+    assert re.search(r"start\.safetensors: \d\.\d{4} bits per character held out", told)
+    trained = load_character_model(tmp_path / "1" / "model.safetensors")
+    assert trained.config == start.config
+    before = load_character_model(plain).state_dict()
+    assert all((x != before[name]).any() for name, x in trained.state_dict().items())
+    assert run("1", plain) == first
+    assert "while training" not in capsys.readouterr().err  # nothing is left to do
+    train_batch = CharacterTrainer.train_batch
+
+    def interrupted(self: CharacterTrainer, texts: list[str]) -> float:
+        if self.step >= 6:
+            raise KeyboardInterrupt
+        return train_batch(self, texts)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CharacterTrainer, "train_batch", interrupted)
+        run("2", bundle)
+    assert run("2", bundle) == first
+    with monkeypatch.context() as patch:
+        measured = iter([2.0, 2.5, 3.0, 2.5])
+        patch.setattr(training_module, "bits_per_character", lambda *_: next(measured))
+        assert run("3", plain) == plain.read_bytes()  # the start was better
     with torch.no_grad():
         start.output.bias += 1
     save_character_model(plain, start)
-    with pytest.raises(ConfigError, match="with init_from"):
+    with pytest.raises(ConfigError, match="training that started from another model; name another"):
         run("1", plain)
     with zipfile.ZipFile(bundle, "w") as archive:
         archive.writestr("bundle.json", "{}")
     with pytest.raises(LanguageModelError, match=r"start\.asr: holds no character model"):
-        run("3", bundle)
+        run("4", bundle)
+
+
+def test_a_checkpoint_without_a_start_is_no_start(
+    tmp_path: Path, files: tuple[list[Path], list[Path]]
+) -> None:
+    start = tmp_path / "start.safetensors"
+    save_character_model(start, make_model("gru"))
+    train(files, tmp_path / "run")
+    with pytest.raises(ConfigError, match="started from another model"):
+        place = tmp_path / "run", TINY, SHORT, torch.device("cpu"), start
+        train_character_model(*files, *place)
+
+
+@needs_kernel
+def test_the_kernel_is_refused_before_the_text_is_read(tmp_path: Path) -> None:
+    config = TrainingConfig(**vars(SHORT) | {"bfloat16": True, "native_lstm": True})
+    nowhere = [tmp_path / "none.txt"]
+    with pytest.raises(ConfigError, match="multiple of 64"):
+        train_character_model(nowhere, nowhere, tmp_path / "run", TINY, config, torch.device("cpu"))
 
 
 def test_the_loss_is_that_of_a_character_with_pieces_as_well() -> None:

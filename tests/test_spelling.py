@@ -1,6 +1,7 @@
 """Words in characters and by their sound, and the search through sounds."""
 
 import itertools
+import math
 from collections import defaultdict
 from pathlib import Path
 
@@ -114,6 +115,29 @@ def test_the_search_sums_all_paths_of_each_sentence(tmp_path: Path) -> None:
         assert [hypothesis.score for hypothesis in found] == pytest.approx(
             [expected[text] for text in best], abs=1e-3
         )
+        for hypothesis in found:
+            sentence = hypothesis.text.split()
+            assert hypothesis.lm_score == pytest.approx(
+                LN10 * sum(ngrams.score(sentence)), abs=1e-3
+            )
+            weighed = hypothesis.acoustic_score + 0.7 * hypothesis.lm_score - 0.4 * len(sentence)
+            assert hypothesis.score == pytest.approx(weighed, abs=1e-3)
+
+
+def test_words_that_the_model_does_not_list_are_not_added_up(tmp_path: Path) -> None:
+    """They share a state of the search, and so do words of equal sound among them."""
+    dictionary = Pronunciations({"X": ("S",), "Y": ("SH",), "Z": ("S",), "THE": ("DH",)})
+    phones = PhoneTokenizer(dictionary.phones)
+    spelling = SoundSpelling(phones, dictionary)
+    config = DecoderConfig("beam", 50, lm_weight=0.0, word_score=0.0)
+    log_probs = torch.full((1, len(phones)), 1e-9)
+    log_probs[0, [spelling("X")[0][0], spelling("Y")[0][0]]] = torch.tensor([0.6, 0.4])
+    for words in (["X", "THE"], ["X", "Y"], ["X", "Z"]):
+        decoder = BeamDecoder(ENGLISH, config, model(tmp_path), words=words, spelling=spelling)
+        found = decode(decoder, log_probs.log())[0]
+        assert found.text in ("X", "Z")
+        assert found.score == pytest.approx(math.log(0.6), abs=1e-3)
+        assert found.acoustic_score == pytest.approx(math.log(0.6), abs=1e-3)
 
 
 def test_no_unknown_word_is_written(tmp_path: Path) -> None:

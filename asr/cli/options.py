@@ -53,7 +53,8 @@ WordScore = Annotated[
 CharLm = Annotated[
     Path | None,
     typer.Option(
-        help="Character model: rescores the best texts of the beam; the model's own if not given."
+        help="Character model, or a model with one: rescores the best texts of the beam; the "
+        "model's own if not given."
     ),
 ]
 CharLmWeight = Annotated[

@@ -42,7 +42,10 @@ def tune(
     ] = None,
     char_lm: Annotated[
         Path | None,
-        typer.Option(help="Character model to rescore with; the model's own if not given."),
+        typer.Option(
+            help="Character model, or a model with one, to rescore with; the model's own if not "
+            "given."
+        ),
     ] = None,
     lexicon: Lexicon = None,
     pronunciations: Annotated[

@@ -46,9 +46,10 @@ class BeamDecoder:
     spelled in pieces, beginnings of listed words or single letters, each of which costs
     ``unknown_score`` and the model's probability of ``<unk>``, so that names survive where the
     acoustics insist. The score of a hypothesis is that of its best path, the label priors divided
-    out. Where words are searched by their sound, none but those with a pronunciation are written,
-    and the score sums over all paths in the beam, through any pronunciations. Without a language
-    model, any characters may follow one another, and the score sums likewise.
+    out. Where words are searched by their sound, none but those with a pronunciation are written;
+    if the model lists them all, the score sums over all paths in the beam, through any
+    pronunciations. Without a language model, any characters may follow one another, and the score
+    sums likewise.
 
     References: Hannun et al. 2014, "First-Pass Large Vocabulary Continuous Speech Recognition
     using Bi-Directional Recurrent DNNs" (prefix search); Kahn et al. 2022, "Flashlight" (the
@@ -134,6 +135,7 @@ class BeamDecoder:
         self._unknown = model.ids[UNKNOWN]
         [self._space] = self.tokenizer.encode(" ")
         self._trie = _trie(self._spelling, lexicon, self._unknown)
+        self._sums = False
         if not self._spelling.letters:  # characters tell the words; phones do not
             shared = {self._unknown, len(model.words)}  # by the words that the model does not list
             listed = [(word, index) for word, (index, _) in lexicon.items()]
@@ -144,6 +146,8 @@ class BeamDecoder:
                 if index in shared
                 for tokens in self._spelling(word)
             }
+            # Words that the model does not list share a state, where they would be added up.
+            self._sums = not self._unlisted
         # A word counts once its space is read: let each utterance end in one, at no cost.
         self._end = np.full((1, len(self.tokenizer)), IMPOSSIBLE, np.float32)
         self._end[0, self._space] = 0.0
@@ -157,7 +161,7 @@ class BeamDecoder:
             free = LexiconFreeDecoderOptions(width, tokens, BEAM_THRESHOLD, 0.0, 0.0, True, ctc)
             return LexiconFreeDecoder(free, ZeroLM(), -1, blank, [])
         smallest = SMALLEST_WEIGHT if isinstance(self._scorer, HotwordModel) else 0.0
-        options = LexiconDecoderOptions(
+        self._options = LexiconDecoderOptions(
             beam_size=width,
             beam_size_token=tokens,
             beam_threshold=BEAM_THRESHOLD,
@@ -165,11 +169,11 @@ class BeamDecoder:
             word_score=config.word_score,
             unk_score=config.unknown_score if self._spelling.letters else -math.inf,
             sil_score=0.0,
-            log_add=not self._spelling.letters,  # unknown words of other letters share a state
+            log_add=self._sums,
             criterion_type=ctc,
         )
         return LexiconDecoder(
-            options, self._trie, self._scorer, self._space, blank, self._unknown, [], False
+            self._options, self._trie, self._scorer, self._space, blank, self._unknown, [], False
         )
 
     def with_config(self, config: DecoderConfig, n_best: int = 1) -> "BeamDecoder":
@@ -243,7 +247,12 @@ class BeamDecoder:
     def _acoustic_score(self, result: DecodeResult, path: NDArray[np.int64]) -> float:
         if self._scorer is None:
             return float(result.score)
-        return float(result.emittingModelScore + self._priors[path].sum())
+        score = result.emittingModelScore  # of one path
+        if self._sums:
+            words = sum(index >= 0 for index in result.words)
+            score = result.score - self._options.lm_weight * result.lmScore
+            score -= self._options.word_score * words
+        return float(score + self._priors[path].sum())
 
     def _lm_score(self, result: DecodeResult) -> float:
         log10_prob = float(result.lmScore)

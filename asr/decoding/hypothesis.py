@@ -16,8 +16,8 @@ class Hypothesis:
         timesteps: output frame in which each token starts, strictly increasing.
         score: what the decoder maximises: acoustic and weighted language scores and bonuses,
             natural logarithm.
-        acoustic_score: natural logarithm of the probability of the best path, without any language
-            model; without one, of all paths that the decoder summed.
+        acoustic_score: natural logarithm of the probability of the best path, or of all paths
+            that the decoder summed, without any language model.
         lm_score: natural logarithm of the probability that the language model gives to the
             text, unweighted; 0 without a language model.
     """

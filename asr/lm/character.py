@@ -112,7 +112,7 @@ class CharacterModel(nn.Module):
         if not weights.is_meta:  # where this would import torch._dynamo, for a second
             nn.init.normal_(weights, std=embedding**-0.5 if embedding else 1.0)
         self.parts = 2 if config.cell == "lstm" else 1
-        self.kernel: Kernel | None = None  # computes the layers in training, see native_lstm.py
+        self.kernel: Kernel | None = None  # computes the layers instead, see native_lstm.py
 
     def initial_state(self, *batch: int) -> Tensor:
         """Return the state before any text: zeros, with the given axes of the batch in front."""
@@ -130,7 +130,7 @@ class CharacterModel(nn.Module):
 
         Returns:
             (batch, time, vocab) natural-log probabilities of the character that follows each, in
-            float32, and the state after the piece.
+            float32, and the state after the piece, without a gradient where a kernel computes it.
         """
         inputs = self._inputs(characters).to(state.dtype)
         hidden = state.permute(1, 2, 0, 3).contiguous()  # (parts, num_layers, batch, hidden_size)

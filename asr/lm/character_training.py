@@ -34,8 +34,8 @@ from asr.lm.character import (
     PADDING,
     CharacterModel,
     CharacterModelConfig,
-    load_character_model,
     pad_texts,
+    parse_character_model,
     read_character_model,
     save_character_model,
 )
@@ -98,6 +98,8 @@ class TrainingConfig:
             "warmup": 0 <= self.warmup <= 1,
             "clip_norm": self.clip_norm > 0,
         }
+        if self.native_lstm and not self.bfloat16:
+            raise ConfigError("native_lstm wants --training.bfloat16 true")
         for name, fit in fits.items():
             if not fit:
                 raise ConfigError(f"{name} {getattr(self, name)} is out of range")
@@ -189,13 +191,14 @@ class CharacterTrainer:
     Attributes:
         step: updates so far.
         batches: batches of texts read so far.
-        history: one entry per measurement: ``step``, ``train`` and ``val`` in bits per character.
+        history: one entry per measurement: ``step``, ``train`` and ``val`` in bits per character;
+            of a model to start from at step 0, without ``train``.
     """
 
     def __init__(self, model: CharacterModel, config: TrainingConfig) -> None:
         if config.native_lstm:
-            if not config.bfloat16 or model.output.weight.device.type != "cpu":
-                raise ConfigError("native_lstm wants --device cpu and --training.bfloat16 true")
+            if model.output.weight.device.type != "cpu":
+                raise ConfigError("native_lstm wants --device cpu")
             check_native_lstm(model.rnn)
             model.kernel = native_stack
         self.model = model
@@ -270,11 +273,14 @@ class CharacterTrainer:
             with safe_open(path, framework="pt") as file:
                 stored = json.loads(file.metadata()[METADATA])
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            before = {"init_from": 0} | stored["settings"]  # older ones know of none
             for name, value in settings.items():
-                if stored["settings"].get(name, value) != value:
+                if before.get(name, value) != value:
+                    what = f"with {name} {before[name]!r}, not {value!r}"
+                    if name == "init_from":  # a checksum
+                        what = "that started from another model"
                     raise ConfigError(
-                        f"{path}: belongs to a training with {name} "
-                        f"{stored['settings'][name]!r}, not {value!r}; name another run folder"
+                        f"{path}: belongs to a training {what}; name another run folder"
                     )
             self.model.load_state_dict(_below("model.", tensors))
             state = self.optimizer.state_dict()
@@ -319,31 +325,41 @@ def train_character_model(
 
     Raises:
         TextError, ManifestError: a file cannot be read, or has no text.
-        ConfigError: the run folder holds a training with other settings or cannot be written; the
-            training diverged.
+        ConfigError: the run folder holds a training with other settings or cannot be written;
+            ``native_lstm`` is not for this model or machine; the training diverged.
         LanguageModelError: the checkpoint is damaged; there is no model to start from.
     """
-    start = load_character_model(init_from) if init_from else None
-    model = start.config if start else model
+    start, identity = None, 0
+    if init_from:
+        content = read_character_model(init_from)
+        start, identity = parse_character_model(content, init_from), zlib.crc32(content)
+        model, training = start.config, replace(training, pieces=0)
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     hidden = not sys.stderr.isatty()
-    check_writable(run_dir / MODEL)  # better refused now than after the work
+    # Better refused now than after the work.
+    check_writable(run_dir / MODEL)
+    CharacterTrainer(CharacterModel(model).to(device), training)
     with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
         texts = _read_texts(train, training.text_length, model.alphabet, bar)
         held_out = _read_texts(val, 0, model.alphabet, bar)
-        if training.pieces and not start:
+        if training.pieces:
             words = Counter(word for text in texts for word in text.split())
             model = replace(model, pieces=tuple(learn_pieces(words, training.pieces)))
-        settings = asdict(model) | asdict(training) | {"texts": len(texts)}
+        settings = asdict(model) | asdict(training) | {"texts": len(texts), "init_from": identity}
+        del settings["native_lstm"]  # the same training, elsewhere
         for name, what in (("learnt", model.pieces), ("held_out", held_out)):
             settings[name] = zlib.crc32("\n".join(what).encode())
-        settings["init_from"] = zlib.crc32(read_character_model(init_from)) if init_from else 0
         torch.manual_seed(training.seed)
         trainer = CharacterTrainer((start or CharacterModel(model)).train().to(device), training)
         checkpoint = run_dir / CHECKPOINT
         if checkpoint.exists():
             trainer.load(checkpoint, settings)
             console.print(f"going on from {checkpoint}, step {trainer.step}")
+        elif start:
+            bits = bits_per_character(trainer.model, held_out)
+            trainer.history.append({"step": 0, "val": bits})
+            save_character_model(run_dir / MODEL, trainer.model)
+            console.print(f"{init_from}: {bits:.4f} bits per character held out")
         order = batches(texts, training.batch_size, training.seed)
         order = itertools.islice(order, trainer.batches, None)
         task = bar.add_task("training", total=training.steps, completed=trainer.step)

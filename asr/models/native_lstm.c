@@ -123,8 +123,8 @@ INLINE void step_back(int rows, int64_t size, const bf16 *weights, Step *s) {
 
 /* Both functions: order (directions, batch, time); weights of the directions one after the other;
  * gates (batch, time, directions, 4 x size); hidden (batch, time, directions, size); cells
- * (directions, batch, time, size); first_hidden, first_cells: before the first step, (directions,
- * batch, size). Blocks of items and directions are shared out among threads, those
+ * (directions, batch, time, size); first_hidden (forwards alone) and first_cells: before the first
+ * step, (directions, batch, size). Blocks of items and directions are shared out among threads, those
  * of PyTorch where both use the same OpenMP library: others would be kept waiting by its spinning. */
 
 /* gates: the inputs' part in, activations out. hidden, cells: out. */

@@ -106,6 +106,7 @@ class _Lstm(torch.autograd.Function):
         cells = x.new_empty(directions, batch, time, size, dtype=torch.float32)
         # (4, size / 16, 16, size / 2, 2) to (size / 16, size / 2, 4, 16, 2)
         packed = w_hh.view(directions, 4, size // 16, 16, size // 2, 2).permute(0, 2, 4, 1, 3, 5)
+        ctx.set_materialize_grads(False)  # of the cells, which have none
         first = state[0].to(torch.bfloat16).contiguous(), state[1].float().contiguous()
         _run(kernel.lstm_forward, order, packed.contiguous(), gates, hidden, cells, *first)
         ctx.save_for_backward(x, w_ih, w_hh, order, gates, hidden, cells, *first)
@@ -124,13 +125,14 @@ class _Lstm(torch.autograd.Function):
         backward = _kernel().lstm_backward
         _run(backward, order, packed.contiguous(), gates, d_hidden, cells, first[1], d_bias)
         flat = gates.flatten(2).flatten(0, 1)
-        d_x = (flat @ w_ih).view(x.shape).to(ctx.dtype)
+        d_x = (flat @ w_ih).view(x.shape).to(ctx.dtype) if ctx.needs_input_grad[0] else None
         d_w_ih = (flat.T @ x.flatten(0, 1)).float()
         d_w_hh = torch.stack(
             [
-                (gates[:, :, d].flatten(0, 1).T @ before).float()
+                (
+                    gates[:, :, d].flatten(0, 1).T @ _before(hidden[:, :, d], order[d], first[0][d])
+                ).float()
                 for d in range(directions)
-                for before in [_before(hidden[:, :, d], order[d], first[0][d])]
             ]
         )
         return d_x, d_w_ih, d_w_hh, d_bias.sum(dim=1).flatten(), None, None
