@@ -343,7 +343,10 @@ def in_phones(tones: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_words_searched_by_their_sound_are_found(tones: dict[str, Path], in_phones: Path) -> None:
-    """The phones here are the letters, so that both searches find the same."""
+    """The phones here are the letters, so that both searches find the same words.
+
+    Their times may differ, as the search by sound sums over all paths.
+    """
     bundle = load_bundle(in_phones)
     assert bundle.pronunciations is not None
     assert b'"FAD":["FF AA DD"]' in bundle.pronunciations
@@ -355,7 +358,7 @@ def test_words_searched_by_their_sound_are_found(tones: dict[str, Path], in_phon
     greedy = Transcriber.load(in_phones, method="greedy")
     for name in ("0.wav", "1.wav", "5.wav"):
         found = by_sound.transcribe(tones[name])
-        assert found == by_letters.transcribe(tones[name])
+        assert found.text == by_letters.transcribe(tones[name]).text
         assert found.text and found != greedy.transcribe(tones[name])
 
 
