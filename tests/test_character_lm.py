@@ -11,6 +11,8 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -489,6 +491,21 @@ def train(
     return {path.name: path.read_bytes() for path in run_dir.iterdir()}
 
 
+@contextmanager
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Interrupt a training after six updates, between two checkpoints."""
+    train_batch = CharacterTrainer.train_batch
+
+    def stopping(self: CharacterTrainer, texts: list[str]) -> float:
+        if self.step >= 6:
+            raise KeyboardInterrupt
+        return train_batch(self, texts)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CharacterTrainer, "train_batch", stopping)
+        yield
+
+
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(
     tmp_path: Path,
     files: tuple[list[Path], list[Path]],
@@ -500,15 +517,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(
     told = capsys.readouterr().err
     assert "2 texts, 14 characters" in told
     assert "left out: 20 with characters outside the alphabet" in told
-    train_batch = CharacterTrainer.train_batch
-
-    def interrupted(self: CharacterTrainer, texts: list[str]) -> float:
-        if self.step >= 6:
-            raise KeyboardInterrupt
-        return train_batch(self, texts)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(CharacterTrainer, "train_batch", interrupted)
+    with interrupted(monkeypatch):
         train(files, tmp_path / "2")
     capsys.readouterr()
     assert train(files, tmp_path / "2") == uninterrupted
@@ -566,15 +575,7 @@ def test_a_training_starts_from_a_model_or_a_bundle_with_one(
     assert all((x != before[name]).any() for name, x in trained.state_dict().items())
     assert run("1", plain) == first
     assert "while training" not in capsys.readouterr().err  # nothing is left to do
-    train_batch = CharacterTrainer.train_batch
-
-    def interrupted(self: CharacterTrainer, texts: list[str]) -> float:
-        if self.step >= 6:
-            raise KeyboardInterrupt
-        return train_batch(self, texts)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(CharacterTrainer, "train_batch", interrupted)
+    with interrupted(monkeypatch):
         run("2", bundle)
     assert run("2", bundle) == first
     with monkeypatch.context() as patch:

@@ -124,6 +124,72 @@ def test_the_search_sums_all_paths_of_each_sentence(tmp_path: Path) -> None:
             assert hypothesis.score == pytest.approx(weighed, abs=1e-3)
 
 
+def test_with_an_unlisted_word_the_search_finds_the_best_path_of_all_sentences(
+    tmp_path: Path,
+) -> None:
+    """Against every sentence of up to three words, each with its best path."""
+    ngrams = model(tmp_path)
+    words = ["THE", "CAT", "TACT"]  # the last is none of the model's
+    sounds = {"THE": ("DH AH", "T AH")} | {"CAT": ("K AE T",), "TACT": ("S AE T",)}
+    dictionary = Pronunciations(sounds)
+    phones = PhoneTokenizer(dictionary.phones)
+    assert len(phones) == 8  # as many tokens as the beam looks at
+    config = DecoderConfig("beam", 5000, lm_weight=0.7, word_score=-0.4)
+    spelling = SoundSpelling(phones, dictionary)
+    decoder = BeamDecoder(ENGLISH, config, ngrams, words=words, spelling=spelling)
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        log_probs = torch.randn(8, len(phones), generator=generator).log_softmax(dim=1)
+        best = max(
+            (
+                best_path(log_probs, phones.encode_words(way))
+                + 0.7 * LN10 * sum(ngrams.score(sentence))
+                - 0.4 * len(sentence),
+                " ".join(sentence),
+            )
+            for n in range(4)
+            for sentence in itertools.product(words, repeat=n)
+            for way in itertools.product(*(sounds[word] for word in sentence))
+        )
+        found = decode(decoder, log_probs)[0]
+        assert found.text == best[1]
+        assert found.score == pytest.approx(best[0], abs=1e-3)
+
+
+def best_path(log_probs: Tensor, tokens: list[int]) -> float:
+    """Viterbi over CTC paths; the gap after the last word and idle gaps between words are free."""
+    best = -math.inf
+    padded = [[], [GAP]]
+    for before, after in itertools.product(padded, repeat=2):
+        best = max(best, _viterbi(log_probs, [*before, *tokens, *after]))
+    return best
+
+
+def _viterbi(log_probs: Tensor, tokens: list[int]) -> float:
+    states = [0]
+    for token in tokens:
+        states += [token, 0]
+    score = [-math.inf] * len(states)
+    score[0] = 0.0
+    if len(states) > 1:
+        start = [log_probs[0, states[0]].item(), log_probs[0, states[1]].item()]
+    else:
+        start = [log_probs[0, 0].item()]
+    score = start + [-math.inf] * (len(states) - len(start))
+    for row in log_probs[1:].tolist():
+        score = [
+            max(
+                score[i],
+                score[i - 1] if i else -math.inf,
+                score[i - 2] if i > 1 and 0 < states[i] != states[i - 2] else -math.inf,
+                score[i + 1] if states[i] == GAP else -math.inf,  # one idle gap after another
+            )
+            + row[states[i]]
+            for i in range(len(states))
+        ]
+    return max(score[-2:])
+
+
 def test_words_that_the_model_does_not_list_are_not_added_up(tmp_path: Path) -> None:
     """They share a state of the search, and so do words of equal sound among them."""
     dictionary = Pronunciations({"X": ("S",), "Y": ("SH",), "Z": ("S",), "THE": ("DH",)})
