@@ -5,15 +5,15 @@ import re
 import time
 import warnings
 import zipfile
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     EarlyStopping,
     EMAWeightAveraging,
@@ -47,6 +47,8 @@ from asr.text import ENGLISH
 
 MOST_NAMED = 20  # utterances with problems at the start of a training
 CTC_SHARE = 0.1  # of CTC beside CTC-CRF, against overfitting, as Xiang and Ou (2019) have it
+# Of weights: with half precision they lose small updates, and the losses want single precision.
+PRECISIONS = ("32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed")
 
 
 class CtcModule(lightning.LightningModule):
@@ -117,12 +119,19 @@ class CtcModule(lightning.LightningModule):
         self.validation: list[tuple[str, str]] = []  # (reference, hypothesis)
         self.phone_errors = torch.zeros(2, dtype=torch.long)  # errors, phones
         self.blanks = torch.zeros(2, dtype=torch.long)  # blank frames, all frames
-        self.lost: Counter[int] = Counter()  # training utterances without a finite loss
+        self.lost: set[int] = set()  # training utterances without a finite loss, named already
+        self.lost_in_epoch = 0
         self.skipped_steps = 0
 
     def _take_weights(self, path: str) -> None:
         """Start from a bundle's weights, but for outputs of other characters or phones."""
         source = load_bundle(path).model
+        mine = self.model.encoder_config
+        encoder = replace(source.encoder_config, dropout=mine.dropout)
+        if (source.features_config, encoder) != (self.model.features_config, mine):
+            raise ConfigError(
+                f"{path}: has other features or another encoder than this model; use its settings"
+            )
         weights = source.state_dict()
         if source.tokenizer.alphabet != self.model.tokenizer.alphabet:
             rank_zero_info(f"{path}: another alphabet, the output layer is made anew")
@@ -130,12 +139,7 @@ class CtcModule(lightning.LightningModule):
         phones = source.phone_tokenizer and source.phone_tokenizer.phones
         if phones != (self.model.phone_tokenizer and self.model.phone_tokenizer.phones):
             weights = {k: v for k, v in weights.items() if not k.startswith("phone_output.")}
-        try:
-            self.model.load_state_dict(weights, strict=False)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"{path}: has other features or another encoder than this model; use its settings"
-            ) from error
+        self.model.load_state_dict(weights, strict=False)
 
     def on_fit_start(self) -> None:
         """Look at the data before anything is trained on it.
@@ -151,6 +155,10 @@ class CtcModule(lightning.LightningModule):
                 )
             use_native_lstm(self.model)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping) and callback.wait_count >= max(
+                1, callback.patience
+            ):
+                self.trainer.should_stop = True  # as it was when the run was stopped
             if not isinstance(callback, EMAWeightAveraging) or callback._device:
                 continue
             if callback._average_model:  # it was made before the model was moved
@@ -190,6 +198,10 @@ class CtcModule(lightning.LightningModule):
         if len(found.problems) > MOST_NAMED:
             rank_zero_warn(f"{name}: {len(found.problems)} such utterances in all")
 
+    def on_train_epoch_start(self) -> None:
+        """Count lost utterances anew."""
+        self.lost_in_epoch = 0
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the mean loss per target character of one batch."""
         # Masks and dropout depend on the position in training only, so that a resumed run
@@ -200,15 +212,18 @@ class CtcModule(lightning.LightningModule):
         features = spec_augment(features, batch.feature_lengths, self.spec_augment)
         encoded, lengths = self.model.encoder(features, batch.feature_lengths)
         losses = self._losses(self.model.characters(encoded), lengths, batch)
-        self._count_lost(losses, batch)
+        lost = _lost(losses, batch.target_lengths)
         characters = batch.target_lengths.sum().clamp(min=1)
         loss = losses.sum() / characters
         self.log("train/loss", loss.detach(), prog_bar=True)
-        if not self.model.phone_tokenizer:
-            return loss
-        phone_loss = self._phone_losses(encoded, lengths, batch).sum() / characters
-        self.log("train/phone_loss", phone_loss.detach(), prog_bar=True)
-        return (1 - self.phone_weight) * loss + self.phone_weight * phone_loss
+        if self.model.phone_tokenizer:
+            phone_losses = self._phone_losses(encoded, lengths, batch)
+            lost |= _lost(phone_losses, batch.phone_lengths)
+            phone_loss = phone_losses.sum() / characters
+            self.log("train/phone_loss", phone_loss.detach(), prog_bar=True)
+            loss = (1 - self.phone_weight) * loss + self.phone_weight * phone_loss
+        self._count_lost(batch.indices[lost].tolist())
+        return loss
 
     def _losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         """Return the loss of each item, (batch,); 0 where the frames cannot hold the text."""
@@ -223,19 +238,17 @@ class CtcModule(lightning.LightningModule):
         total = self.denominator(log_probs, lengths)
         return torch.where(losses > 0, (1 + CTC_SHARE) * losses + total, 0.0)
 
-    def _count_lost(self, losses: Tensor, batch: Batch) -> None:
-        """Count, and name once, utterances whose loss was infinite (now 0) or is NaN."""
-        bad = ~losses.isfinite() | ((losses == 0) & (batch.target_lengths > 0))
-        if bad.any():
-            indices = batch.indices[bad].tolist()
-            new = [index for index in indices if index not in self.lost]
-            self.lost.update(indices)
-            if new:
-                utterances = self.trainer.datamodule.train_set.utterances  # type: ignore[attr-defined]
-                names = ", ".join(utterances[index].id for index in new)
-                warnings.warn(
-                    f"no finite loss, perhaps too few frames for the text: {names}", stacklevel=2
-                )
+    def _count_lost(self, indices: Sequence[int]) -> None:
+        """Count utterances without a finite loss, and name each once."""
+        self.lost_in_epoch += len(indices)
+        new = [index for index in indices if index not in self.lost]
+        self.lost.update(new)
+        if new:
+            utterances = self.trainer.datamodule.train_set.utterances  # type: ignore[attr-defined]
+            names = ", ".join(utterances[index].id for index in new)
+            warnings.warn(
+                f"no finite loss, perhaps too few frames for the text: {names}", stacklevel=2
+            )
 
     def configure_gradient_clipping(
         self,
@@ -294,7 +307,7 @@ class CtcModule(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log error rates and blank rate over all ranks, and show a few pairs."""
         measured = [_count_errors(self.validation), self.blanks, self.phone_errors]
-        counts = torch.cat([*measured, torch.tensor([self.lost.total()])]).to(self.device)
+        counts = torch.cat([*measured, torch.tensor([self.lost_in_epoch])]).to(self.device)
         counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
         word_errors, words, character_errors, characters, *rest = counts.tolist()
         blanks, frames, phone_errors, phones, lost = rest
@@ -337,25 +350,38 @@ class CtcModule(lightning.LightningModule):
         return [optimizer], [{"scheduler": LambdaLR(optimizer, scale), "interval": "step"}]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with another model than the run began with.
+        """Refuse to go on with another model; take patience and rates that are asked for now.
 
         Raises:
-            ConfigError: features, encoder, alphabet or phones differ in what shapes the weights.
+            ConfigError: features, encoder (but for its dropout), alphabet or phones differ from
+                those that the run began with.
         """
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, EarlyStopping):  # as patient as is asked for now
+            if isinstance(callback, EarlyStopping):
                 state = checkpoint.get("callbacks", {}).get(callback.state_key, {})
                 state["patience"] = callback.patience
-        shapes = {name: weights.shape for name, weights in checkpoint["state_dict"].items()}
-        if shapes != {name: weights.shape for name, weights in self.state_dict().items()}:
+        settings, stored = self._settings(), checkpoint.get("asr", {})
+        settings["encoder"]["dropout"] = stored.get("encoder", {}).get("dropout")
+        if stored != settings:
             raise ConfigError(
                 "this run folder holds another model (of other features, encoder, alphabet or "
                 "phones); use its settings or another --run_dir"
             )
+        for optimizer in checkpoint["optimizer_states"]:
+            matrices, *_ = groups = optimizer["param_groups"]
+            matrices["weight_decay"] = self.weight_decay
+            for group in groups:
+                group["lr"] *= self.lr / group["initial_lr"]
+                group["initial_lr"] = self.lr
+        for scheduler in checkpoint["lr_schedulers"]:
+            scheduler["base_lrs"] = [self.lr] * len(scheduler["base_lrs"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the settings that ``asr export`` needs to rebuild the model."""
-        checkpoint["asr"] = {
+        checkpoint["asr"] = self._settings()
+
+    def _settings(self) -> dict[str, Any]:
+        return {
             "alphabet": self.model.tokenizer.alphabet,
             "phones": list(phones.phones) if (phones := self.model.phone_tokenizer) else [],
             "features": asdict(self.model.features_config),
@@ -374,6 +400,11 @@ def _ctc_losses(
         reduction="none",
         zero_infinity=True,
     )
+
+
+def _lost(losses: Tensor, target_lengths: Tensor) -> Tensor:
+    """Return which losses were infinite (now 0) or are NaN, (batch,)."""
+    return ~losses.isfinite() | ((losses == 0) & (target_lengths > 0))
 
 
 def _count_errors(pairs: Sequence[tuple[str, str]]) -> Tensor:
@@ -424,6 +455,20 @@ class Meter(lightning.Callback):
         self.end = time.perf_counter()
 
 
+class StepCheckpoint(ModelCheckpoint):
+    """Saves every so many updates, at moments from which a run goes on as if it never stopped."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Save no second time, between two halves of an update, what a run began with."""
+        super().on_train_start(trainer, pl_module)
+        self._last_global_step_saved = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+        """Save if it is time, but not before the validation: resuming would leave that out."""
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            super().on_train_batch_end(trainer, *args, **kwargs)
+
+
 class TrainingCLI(LightningCLI):
     """The training command line: every option of trainer, model and data, plus a few of ours."""
 
@@ -435,7 +480,7 @@ class TrainingCLI(LightningCLI):
             type=str | None,
             help="bundle (.asr) to start from, with its front end and encoder",
         )
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(StepCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "best")
         parser.add_lightning_class_args(ModelCheckpoint, "last")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
@@ -484,13 +529,30 @@ class TrainingCLI(LightningCLI):
         """Take features and encoder from the bundle to start from; its dropout may change.
 
         Raises:
-            ConfigError: the last epochs would be trained but never validated, nor kept.
+            ConfigError: the training would have no end; its last updates would never be
+                validated, nor kept; the weights would have half precision.
         """
         trainer = self.config.trainer
         if trainer.accelerator == "auto" and torch.backends.mps.is_available():
             trainer.accelerator = "cpu"  # PyTorch has no CTC loss on Apple's GPU
+        if trainer.precision is not None and str(trainer.precision) not in PRECISIONS:
+            raise ConfigError(
+                f"--trainer.precision {trainer.precision} cannot train; "
+                "take 32-true, or bf16-mixed or 16-mixed for speed"
+            )
+        if trainer.max_steps not in (-1, None):
+            raise ConfigError(
+                "--trainer.max_steps ends between two validations, so that the last updates would "
+                "be lost; give --trainer.max_epochs, with --trainer.limit_train_batches if an "
+                "epoch is too long"
+            )
         epochs, every = trainer.max_epochs, trainer.check_val_every_n_epoch or 1
-        if epochs is not None and epochs > 0 and epochs % every:
+        if epochs is not None and epochs < 1:
+            raise ConfigError(
+                f"--trainer.max_epochs {epochs}: the learning rate falls towards the last epoch; "
+                "give a number from 1"
+            )
+        if epochs is not None and epochs % every:
             raise ConfigError(
                 f"--trainer.max_epochs {epochs} is no multiple of "
                 f"--trainer.check_val_every_n_epoch {every}, so that the last epochs would be "
@@ -518,7 +580,10 @@ class TrainingCLI(LightningCLI):
                 TensorBoardLogger(run_dir, "tensorboard"),
                 CSVLogger(run_dir, "csv"),
             ]
-        trainer: lightning.Trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer: lightning.Trainer = super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, TypeError) as error:  # TypeError: -1 CPUs
+            raise ConfigError(f"--trainer: {str(error).splitlines()[0]}") from error
         return trainer
 
 

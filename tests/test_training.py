@@ -162,6 +162,27 @@ def test_a_finished_run_started_again_does_nothing(corpus, uninterrupted, tmp_pa
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_run_stopped_early_started_again_does_nothing(corpus, tmp_path):
+    config = settings(corpus, tmp_path / "run", max_epochs=6)
+    config["model"]["lr"] = 1e-12  # no epoch is better than the first
+    config["early_stopping"] = {"patience": 1}
+    for _ in range(2):
+        run(config, tmp_path)
+        assert len(metrics(tmp_path / "run", "val/wer")) == 2
+
+
+def test_no_checkpoint_is_of_half_an_update_or_of_an_epoch_not_yet_validated(corpus, tmp_path):
+    config = settings(corpus, tmp_path / "run", accumulate_grad_batches=2)
+    config["checkpoint"] = {"every_n_train_steps": 1, "save_top_k": -1}
+    for epochs in (1, 2):
+        config["trainer"]["max_epochs"] = epochs
+        run(config, tmp_path)
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    updates, epoch = last["global_step"], last["global_step"] // 2
+    names = {path.stem for path in (tmp_path / "run").glob("checkpoints/last-*")}
+    assert names == {f"last-step={n}" for n in range(1, updates) if n != epoch}
+
+
 def test_only_validated_epochs_can_be_the_best(corpus, tmp_path):
     run(settings(corpus, tmp_path / "run", max_epochs=4, check_val_every_n_epoch=2), tmp_path)
     [(first, first_wer), (second, second_wer)] = sorted(
@@ -337,6 +358,51 @@ def test_the_weight_of_phones_shares_out_the_loss(weight):
         phone_module(phone_weight=1.5)
 
 
+def test_utterances_without_a_finite_loss_are_counted_in_each_epoch_and_named_once(recwarn):
+    module = phone_module()
+    utterances = [SimpleNamespace(id=name) for name in ("whole", "short")]
+    train_set = SimpleNamespace(utterances=utterances)
+    module.trainer = SimpleNamespace(
+        current_epoch=0, global_rank=0, datamodule=SimpleNamespace(train_set=train_set)
+    )
+    phones = torch.tensor([[2, 1, 3] * 4] * 2)
+    batch = phone_batch()._replace(phones=phones, phone_lengths=torch.tensor([3, 12]))
+    for _ in range(2):  # 10 frames hold no 12 phones
+        module.on_train_epoch_start()
+        module.training_step(batch, 0)
+        assert module.lost_in_epoch == 1
+    assert [str(w.message).endswith("too few frames for the text: short") for w in recwarn] == [
+        True
+    ]
+
+
+def test_a_run_goes_on_with_the_rates_of_now():
+    def rates(module, checkpoint=None):
+        module.trainer = SimpleNamespace(
+            callbacks=[], precision="32-true", estimated_stepping_batches=20
+        )
+        [optimizer], [schedule] = module.configure_optimizers()
+        states = {"optimizer_states": optimizer, "lr_schedulers": schedule["scheduler"]}
+        if checkpoint:
+            module.on_load_checkpoint(checkpoint)
+            for name, part in states.items():
+                part.load_state_dict(checkpoint[name][0])
+        else:
+            optimizer.step()
+            schedule["scheduler"].step()
+            checkpoint = {name: [part.state_dict()] for name, part in states.items()}
+            module.on_save_checkpoint(checkpoint)
+        found = [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
+        optimizer.step()
+        schedule["scheduler"].step()
+        return checkpoint, found + [group["lr"] for group in optimizer.param_groups]
+
+    before, _ = rates(phone_module(lr=0.5, weight_decay=0.25))
+    _, expected = rates(phone_module(lr=0.125, weight_decay=0.0))
+    _, resumed = rates(phone_module(lr=0.125, weight_decay=0.0), before)
+    assert resumed == expected
+
+
 def test_the_crf_compares_with_all_phones_but_not_for_an_utterance_too_short():
     module = phone_module(phone_crf=True)
     batch = phone_batch()
@@ -380,10 +446,11 @@ def test_a_missing_bundle_to_start_from_is_one_line(corpus, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_folder_of_another_model_is_one_line(corpus, uninterrupted, tmp_path):
+@pytest.mark.parametrize("encoder", [{"hidden_size": 16}, {"subsampling": 2}])
+def test_a_run_folder_of_another_model_is_one_line(corpus, uninterrupted, tmp_path, encoder):
     shutil.copytree(uninterrupted / "checkpoints", tmp_path / "run" / "checkpoints")
     config = settings(corpus, tmp_path / "run", max_epochs=50)
-    config["model"]["encoder"]["hidden_size"] = 16
+    config["model"]["encoder"] |= encoder  # the second has weights of the same shapes
     done = subprocess.run(
         command(config, tmp_path), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
     )
@@ -398,6 +465,10 @@ def test_a_run_folder_of_another_model_is_one_line(corpus, uninterrupted, tmp_pa
     [
         ({}, {"native_lstm": True}, "native_lstm wants .* bf16-mixed"),
         ({"max_epochs": 5, "check_val_every_n_epoch": 2}, {}, "max_epochs 5 is no multiple .* 6$"),
+        ({"max_epochs": -1}, {}, "max_epochs -1: .* a number from 1$"),
+        ({"max_steps": 5}, {}, "max_steps ends between two validations"),
+        ({"precision": "bf16-true"}, {}, "precision bf16-true cannot train; take 32-true"),
+        ({"devices": -1}, {}, "--trainer: `devices` selected .* int > 0"),
     ],
 )
 def test_settings_that_cannot_work_are_one_line(corpus, tmp_path, trainer, model, line):
