@@ -82,7 +82,8 @@ class WaveAugmentConfig:
         room_probability: share of utterances put into a simulated room.
         room_seconds: shortest and longest reverberation time (RT60).
         noise_probability: share of utterances with noise from ``noise_dir``.
-        noise_dir: folder of noise recordings, searched with its subfolders; needed for noise.
+        noise_dir: folder of noise recordings, searched with its subfolders; goes with
+            ``noise_probability``, neither alone.
         snr_db: lowest and highest signal-to-noise ratio.
         gain_probability: share of utterances made louder or quieter.
         gain_db: lowest and highest gain.
@@ -108,6 +109,11 @@ class WaveAugmentConfig:
             raise ConfigError(f"speeds {self.speeds} must name at least one factor above 0")
         if self.noise_probability and not self.noise_dir:
             raise ConfigError("noise_probability is set but noise_dir is not: name a folder")
+        if self.noise_dir and not self.noise_probability:
+            raise ConfigError(
+                "noise_dir is set but noise_probability is 0: set that too, such as to 0.5, or "
+                "noise_dir to null"
+            )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ def best_checkpoints(run_dir: str | Path) -> list[Path]:
     """Return the best checkpoints that a training run kept.
 
     They stand in order of validation WER, the lowest first, the last of equals before the others.
+    An epoch that was saved twice, as a run does that goes on from a checkpoint before it, counts
+    once.
 
     Raises:
         BundleError: the run has none yet.
@@ -28,7 +30,9 @@ def best_checkpoints(run_dir: str | Path) -> list[Path]:
         _, step, wer, *_ = path.stem.split("-")  # best-STEP-werWER, -v1 if that was there
         return float(wer.removeprefix("wer")), -int(step)
 
-    return sorted(found, key=rank)
+    # Of the same rank a longer name has a higher version, and the last stays.
+    unique = {rank(path): path for path in sorted(found, key=lambda path: len(path.name))}
+    return [unique[key] for key in sorted(unique)]
 
 
 def load_average(paths: Sequence[str | Path]) -> CtcModel:

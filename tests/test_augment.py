@@ -346,7 +346,7 @@ def test_by_default_only_the_speed_is_drawn() -> None:
 
 def test_one_step_does_not_move_the_draws_of_another() -> None:
     """Switching noise off leaves speeds, rooms and gains as they were."""
-    quiet = dataclasses.replace(EVERYTHING, noise_probability=0.0)
+    quiet = dataclasses.replace(EVERYTHING, noise_probability=0.0, noise_dir=None)
     for loud, still in zip(draw(EVERYTHING, 200), draw(quiet, 200), strict=True):
         assert dataclasses.replace(loud, snr_db=None) == still
 
@@ -357,6 +357,7 @@ def test_one_step_does_not_move_the_draws_of_another() -> None:
         ({"speeds": ()}, "at least one factor"),
         ({"speeds": (1.0, 0.0)}, "above 0"),
         ({"noise_probability": 0.5}, "noise_dir is not"),
+        ({"noise_dir": "noise"}, "noise_probability is 0"),
     ],
 )
 def test_contradictory_settings_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -1,4 +1,6 @@
+import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from asr.augment import WaveAugmentConfig
 from asr.data.cache import FeatureCache
 from asr.data.dataset import SpeechDataset, collate, load_noise
 from asr.data.manifest import read_manifest
-from asr.errors import AudioError, ConfigError, TextError
+from asr.errors import AsrWarning, AudioError, ConfigError, TextError
 from asr.features import FeatureConfig
 from asr.text import CharTokenizer
 
@@ -109,6 +111,28 @@ def test_cache_knows_a_recording_wherever_and_whenever_it_was_copied(utterances,
     copy.unlink()
     with pytest.raises(AudioError, match=r"copy\.wav: cannot be read: no such file"):
         cache.path(copy, 1.0)
+
+
+def test_a_full_disk_is_told_once_and_leaves_nothing_behind(utterances, tmp_path, monkeypatch):
+    def write_bytes(path, content):
+        with path.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    cached = make_dataset(utterances, cache=FeatureCache(tmp_path / "cache", FEATURES))
+    fresh = make_dataset(utterances)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.warns(AsrWarning, match="features cannot be stored.*No space left") as told:
+        for index in range(2):
+            assert torch.equal(cached[index, 0].features, fresh[index, 0].features)
+    assert len(told) == 1
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_folder_of_the_cache_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file: cannot hold a cache of features: Not a dir"):
+        FeatureCache(tmp_path / "file", FEATURES)
 
 
 def test_cache_keeps_speeds_apart(utterances, tmp_path):

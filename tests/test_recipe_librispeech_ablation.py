@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from babble import write_babbler
 from tones import SAMPLE_RATE, write_corpus
 
 from asr.bundle import load_bundle
@@ -88,6 +89,58 @@ def test_each_change_is_trained_once_and_has_its_row(corpus: Path) -> None:
     assert again.returncode == 0, again.stderr[-3000:]
     assert "train.py" not in again.stderr and table in again.stdout
     assert (corpus / "out" / "baseline" / "model.asr").stat().st_mtime_ns == made
+
+
+@pytest.fixture
+def trained(corpus: Path) -> Path:
+    """Return where the corpus is, with rows that seem to be trained already."""
+    for name in ("baseline", "one-speed"):
+        run = corpus / "out" / name
+        (run / "tensorboard" / "version_0").mkdir(parents=True)
+        (run / "tensorboard" / "version_0" / "config.yaml").write_text("seed_everything: 7")
+        (run / "training.json").write_text('{"seconds": 60, "commit": "abc"}')
+        write_babbler(run / "model.asr")
+    return corpus
+
+
+def test_rows_that_were_measured_otherwise_are_measured_anew(trained: Path) -> None:
+    def rows(*options: str) -> list[str]:
+        done = run(trained, *options)
+        assert done.returncode == 0, done.stderr[-3000:]
+        table = (trained / "out" / "RESULTS.md").read_text()
+        return [line.split("|")[1].strip() for line in table.splitlines() if "abc, 7" in line]
+
+    def reports() -> dict[str, int]:
+        found = trained.glob("out/*/*/report.json")
+        return {f"{p.parts[-3]} {p.parts[-2]}": p.stat().st_mtime_ns for p in found}
+
+    def measured(before: dict[str, int]) -> set[str]:
+        return {name for name, made in reports().items() if made != before.get(name)}
+
+    assert rows("--only", "baseline", "one speed") == ["baseline", "one speed"]
+    before = reports()
+    assert rows("--only", "baseline", "--beam-width", "4") == ["baseline"]
+    assert measured(before) == {"baseline beam"}
+    before = reports()
+    write_babbler(trained / "out" / "baseline" / "model.asr")  # at another time
+    assert rows("--only", "baseline", "--beam-width", "4") == ["baseline"]
+    assert measured(before) == {"baseline beam", "baseline greedy"}
+    before = reports()
+    score = ("--score", str(trained / "train.jsonl"))
+    assert rows("--only", "one speed", *score) == ["one speed"]
+    assert measured(before) == {"one-speed beam", "one-speed greedy"}
+
+
+def test_a_damaged_clock_is_one_line_that_helps(trained: Path) -> None:
+    clock = trained / "out" / "baseline" / "training.json"
+    clock.write_text('{"seconds": 6')
+    done = run(trained, "--only", "baseline")
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"ablation: error: {clock}: is damaged; write ")
+    assert "Traceback" not in done.stderr
+    clock.write_text(line[line.index("{") : line.index("}") + 1])
+    assert run(trained, "--only", "baseline").returncode == 0
 
 
 def test_a_change_that_is_not_listed_is_one_line(corpus: Path) -> None:

@@ -60,6 +60,40 @@ def test_kinds_are_split_and_speechless_recordings_vary_in_length(tmp_path: Path
     assert (output / "speechless.jsonl").read_bytes() == before
 
 
+def test_kinds_of_the_same_name_stay_apart(tmp_path: Path) -> None:
+    for folder in ("a/rain", "b/rain", "rain"):
+        write_rain(tmp_path / "noise" / folder)
+    output = tmp_path / "out"
+    done = run(tmp_path / "noise", "--output", output, "--coloured", 0, "--tunes", 0)
+    assert done.returncode == 0, done.stderr
+    utterances = read_manifest(output / "speechless.jsonl")
+    assert {utterance.id for utterance in utterances} == {"a-rain-0", "b-rain-0", "rain-0"}
+    assert all(utterance.audio.stem == utterance.id for utterance in utterances)
+
+
+def test_two_clips_of_the_same_name_are_one_line_before_any_work(tmp_path: Path) -> None:
+    write_rain(tmp_path / "noise" / "rain")
+    clip = tmp_path / "noise" / "rain" / "0.wav"
+    clip.with_suffix(".ogg").write_bytes(clip.read_bytes())
+    done = run(tmp_path / "noise", "--output", tmp_path / "out")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("noise: error: ") and "rain-0; rename one" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("blocked", ["out", "out/train/rain/0.wav", "out/speechless/rain-0.flac"])
+def test_what_cannot_be_written_is_one_line(tmp_path: Path, blocked: str) -> None:
+    write_rain(tmp_path / "noise" / "rain")
+    path = tmp_path / blocked
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch() if blocked == "out" else path.mkdir()
+    done = run(tmp_path / "noise", "--output", tmp_path / "out", "--coloured", 0, "--tunes", 0)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("noise: error: ") and str(path) in line and "--output" in line
+
+
 def test_coloured_noise_is_trained_with(tmp_path: Path) -> None:
     write_rain(tmp_path / "noise" / "rain")
     done = run(tmp_path / "noise", "--output", tmp_path / "out", "--coloured", 3, "--tunes", 0)

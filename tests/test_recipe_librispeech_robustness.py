@@ -107,6 +107,16 @@ def test_the_table(
     assert " 0.0 words" not in music  # the model babbles
 
 
+def test_no_utterance_at_all_is_refused(
+    recipe: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["in.jsonl", "--noise", "noise", "--every", "0"]
+    monkeypatch.setattr(sys, "argv", ["robustness.py", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        recipe.main()
+    assert capsys.readouterr().err.splitlines()[-1].endswith("--every 0 is not 1 or more")
+
+
 def test_no_noise_is_one_line(
     recipe: ModuleType,
     tmp_path: Path,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from babble import write_babbler, write_tones
+from recipe_scripts import load_recipe
 from tones import SAMPLE_RATE, speak
 
 from asr.data.manifest import Utterance, write_manifest
@@ -89,6 +90,95 @@ def test_a_config_that_is_not_there_is_one_line(root):
     done = run(root, "--config", "mini.yml")
     assert done.returncode == 2
     assert "mini.yml: no such file" in done.stderr.splitlines()[-1]
+
+
+def test_two_manifests_of_the_same_name_are_one_line(root):
+    manifests = [str(root / part / "all.jsonl") for part in ("train", "val")]
+    config = CONFIG.replace("train-clean-5.jsonl", manifests[0])
+    (root / "tiny.yaml").write_text(config.replace("dev-clean-2.jsonl", manifests[1]))
+    done = run(root)
+    assert done.returncode == 2
+    assert f"{' and '.join(manifests)} would both be called all" in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def decoded(tmp_path, monkeypatch):
+    """Return a run of a babbler, and what decodes manifests of one recording by it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_babbler(folder / "model.asr")
+    write_tones(tmp_path / "good.wav", 1.0)
+    recipe = load_recipe("librispeech/decode.py")
+
+    def decode(*manifests):
+        for path in manifests:
+            path.parent.mkdir(exist_ok=True)
+            if not path.exists():
+                audio = tmp_path / f"{path.stem}.wav"
+                write_manifest(path, [Utterance(path.stem, audio, 1.0, "ABC DE")])
+        monkeypatch.setattr(sys, "argv", ["decode.py", str(folder), *map(str, manifests)])
+        return recipe.main()
+
+    return folder, decode
+
+
+def test_results_are_kept_only_while_whole_and_newer_than_model_and_manifest(decoded, capsys):
+    run, decode = decoded
+    manifest, results = run.parent / "good.jsonl", run / "decode" / "good"
+    page = results / "report.html"
+
+    def is_kept():
+        assert decode(manifest) == 0
+        assert {path.suffix for path in results.iterdir()} == {".html", ".json", ".jsonl"}
+        return "decoded already" in capsys.readouterr().err
+
+    assert not is_kept() and is_kept()
+    for source in (run / "model.asr", manifest):
+        os.utime(source, ns=(page.stat().st_mtime_ns,) * 2)
+        assert not is_kept() and is_kept()
+    page.unlink()  # as if interrupted while it was written
+    assert not is_kept() and is_kept()
+
+
+def test_a_recording_that_cannot_be_read_fails_until_it_can(decoded, capsys):
+    run, decode = decoded
+    bad = run.parent / "bad.wav"
+    bad.write_text("no sound")
+    for _ in range(2):
+        assert decode(run.parent / "bad.jsonl") == 1
+        assert "bad.wav" in capsys.readouterr().err
+    write_tones(bad, 1.0)
+    assert decode(run.parent / "bad.jsonl") == 0
+
+
+def test_results_of_the_same_name_are_one_line_before_any_decoding(decoded, capsys):
+    run, decode = decoded
+    manifests = [run.parent / part / "good.jsonl" for part in ("a", "b")]
+    assert decode(*manifests) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("decode: error: ") and "would both be called good" in line
+    assert not (run / "decode").exists()
+
+
+def test_the_table_has_no_results_of_a_model_before(decoded):
+    run, decode = decoded
+    assert decode(run.parent / "good.jsonl") == 0
+    report = run / "decode" / "good" / "report.json"
+    old = run / "decode" / "old" / "report.json"
+    old.parent.mkdir()
+    old.write_bytes(report.read_bytes())
+    made = (run / "model.asr").stat().st_mtime_ns
+
+    def table():
+        command = [sys.executable, str(RUN.with_name("evaluate.py")), str(run)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    os.utime(old, ns=(made - 1, made - 1))
+    done = table()
+    assert done.returncode == 0, done.stderr
+    assert "| good |" in done.stdout and "| old |" not in done.stdout
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"{old}: older than ")
 
 
 def test_decoding_goes_on_after_a_recording_that_cannot_be_read(tmp_path):

@@ -6,7 +6,8 @@
 The changes are those of ``conf/ablation.yaml``, or of another such file; ``--only`` picks some.
 Options that this script does not know go to every training; where a change names one of them, the
 change counts. Run it again to go on where it stopped; the table so far is ``RESULTS.md`` in the
-output folder.
+output folder. With another language model, manifest or beam, what is trained is measured anew; the
+table has only rows that were measured alike.
 """
 
 import argparse
@@ -23,11 +24,12 @@ import typer
 import yaml
 from evaluate import hardware, rate  # type: ignore[import-not-found]  # beside this file
 
+from asr.atomic import whole_file
 from asr.bundle import load_bundle
 from asr.cli.evaluate import evaluate
 from asr.cli.export import export
 from asr.data.manifest import read_manifest
-from asr.errors import AsrError
+from asr.errors import AsrError, ConfigError
 from asr.lm.arpa import read_arpa_head
 
 HERE = Path(__file__).parent
@@ -65,14 +67,18 @@ def main() -> int:
         read_manifest(manifest)  # better refused now than after hours
         read_arpa_head(options.lm)
         weights = {"lm_weight": options.lm_weight, "beam_width": options.beam_width}
+        measurements: dict[str, dict[str, Any]] = {
+            "greedy": {"manifest": manifest, "decoder": "greedy"},
+            "beam": {"manifest": manifest, "decoder": "beam", "lm": options.lm, **weights},
+        }
         for name in options.only or changes:
             run = folder(options.output, name)
             arguments = ["--config", str(options.config), "--run_dir", str(run)]
             change = [f"--{key}={value}" for key, value in changes[name].items()]
             train(run, [*arguments, *training_options, *change])
-            measure(run, manifest, "greedy", decoder="greedy")
-            measure(run, manifest, "beam", decoder="beam", lm=options.lm, **weights)
-            write_table(options.output, list(changes))
+            for result, settings in measurements.items():
+                measure(run, result, settings)
+            write_table(options.output, list(changes), measurements)
     except (AsrError, OSError) as error:
         print(f"ablation: error: {error}", file=sys.stderr)
         return 1
@@ -85,23 +91,44 @@ def folder(output: Path, change: str) -> Path:
 
 
 def train(run: Path, arguments: list[str]) -> None:
-    """Train one row unless it is done, and keep how long it took; leave if that fails."""
+    """Train one row unless it is done, and keep how long it took; leave if that fails.
+
+    Raises:
+        ConfigError: how long it took so far cannot be read.
+    """
     if (run / "model.asr").exists():
         return
     command = [sys.executable, str(HERE / "train.py"), *arguments]
     print("$", subprocess.list2cmdline(command), file=sys.stderr, flush=True)
     clock = run / "training.json"
-    before = json.loads(clock.read_text("utf-8"))["seconds"] if clock.exists() else 0.0
+    before = read_clock(clock)[0] if clock.exists() else 0.0
     start = time.perf_counter()
     try:
         code = subprocess.run(command).returncode
     finally:
-        run.mkdir(parents=True, exist_ok=True)
         seconds = before + time.perf_counter() - start
-        clock.write_text(json.dumps({"seconds": seconds, "commit": commit()}), "utf-8")
+        with whole_file(clock) as partial:
+            partial.write_text(json.dumps({"seconds": seconds, "commit": commit()}), "utf-8")
     if code:
         raise SystemExit(code)
     export(run, run / "model.asr")
+
+
+def read_clock(path: Path) -> tuple[float, str]:
+    """Return how many seconds a row was trained, and with which commit.
+
+    Raises:
+        ConfigError: the file is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        clock = json.loads(path.read_text("utf-8"))
+        return float(clock["seconds"]), str(clock["commit"])
+    except (ValueError, LookupError, TypeError) as error:
+        unknown = json.dumps({"seconds": 0, "commit": "unknown"})
+        raise ConfigError(
+            f"{path}: is damaged; write {unknown} there to go on without the time so far"
+        ) from error
 
 
 def commit() -> str:
@@ -113,41 +140,70 @@ def commit() -> str:
         return "no git"
 
 
-def measure(run: Path, manifest: Path, name: str, **settings: Any) -> None:
+def measure(run: Path, name: str, settings: dict[str, Any]) -> None:
     """Score a row's model into a folder of the run, unless it is done.
 
     Raises:
         AsrError: a recording or the language model cannot be read.
     """
-    if not (run / name / "report.json").exists():
-        with suppress(typer.Exit):  # a recording cannot be read, which counts and was told
-            evaluate(manifest, model=run / "model.asr", output=run / name, media=0, **settings)
+    if is_measured(run, name, settings):
+        return
+    state = state_of(run, settings)  # before, lest a file changes meanwhile
+    with suppress(typer.Exit):  # a recording cannot be read, which counts and was told
+        evaluate(**settings, model=run / "model.asr", output=run / name, media=0)
+    with whole_file(run / name / "settings.json") as partial:
+        partial.write_text(state, "utf-8")
 
 
-def write_table(output: Path, changes: list[str]) -> None:
-    """Write the rows that are there, in the order of the changes."""
-    rows = [row(folder(output, name), name) for name in changes]
-    table = "\n".join([HEADER, "|---" * 7 + "|", *filter(None, rows)])
+def is_measured(run: Path, name: str, settings: dict[str, Any]) -> bool:
+    """Tell whether a row's model was scored with these settings and the files as they are now."""
+    if not (run / "model.asr").exists():
+        return False
+    kept = run / name / "settings.json"  # the last that is written
+    return kept.exists() and kept.read_text("utf-8") == state_of(run, settings)
+
+
+def state_of(run: Path, settings: dict[str, Any]) -> str:
+    """Return as JSON what a row's figures depend on: settings, and files by size and time."""
+
+    def state(path: Path) -> tuple[str, int, int]:
+        stat = path.stat()
+        return str(path.resolve()), stat.st_size, stat.st_mtime_ns
+
+    return json.dumps({"model": run / "model.asr", **settings}, default=state)
+
+
+def write_table(output: Path, changes: list[str], measurements: dict[str, dict[str, Any]]) -> None:
+    """Write the rows that were measured alike, in the order of the changes."""
+    runs = {name: folder(output, name) for name in changes}
+    rows = [
+        row(run, name)
+        for name, run in runs.items()
+        if all(is_measured(run, result, settings) for result, settings in measurements.items())
+    ]
+    table = "\n".join([HEADER, "|---" * 7 + "|", *rows])
     text = f"{table}\n\nMeasured on {hardware()}; 95 % intervals by bootstrap over speakers.\n"
     (output / "RESULTS.md").write_text(text, "utf-8")
     print(text, end="", flush=True)
 
 
-def row(run: Path, name: str) -> str | None:
-    """Return a line of the table, ``None`` while it has no figures."""
-    if not (run / "beam" / "report.json").exists():
-        return None
+def row(run: Path, name: str) -> str:
+    """Return a line of the table.
+
+    Raises:
+        ConfigError: how long the row was trained cannot be read.
+    """
     greedy, beam = (
         json.loads((run / decoder / "report.json").read_text("utf-8"))
         for decoder in ("greedy", "beam")
     )
     size = sum(p.numel() for p in load_bundle(run / "model.asr").model.parameters()) / 1e6
-    training = json.loads((run / "training.json").read_text("utf-8"))
+    seconds, revision = read_clock(run / "training.json")
     [config, *_] = sorted(run.glob("tensorboard/version_*/config.yaml"))
     seed = yaml.safe_load(config.read_text("utf-8"))["seed_everything"]
     return (
-        f"| {name} | {size:.1f} | {training['seconds'] / 60:.0f} | {rate(greedy, 'wer')} "
-        f"| {rate(greedy, 'cer')} | {rate(beam, 'wer')} | {training['commit']}, {seed} |"
+        f"| {name} | {size:.1f} | {seconds / 60:.0f} | {rate(greedy, 'wer')} "
+        f"| {rate(greedy, 'cer')} | {rate(beam, 'wer')} | {revision}, {seed} |"
     )
 
 

@@ -2,7 +2,8 @@
 
     python recipes/librispeech/evaluate.py runs/mini
 
-prints the table and writes it to ``runs/mini/RESULTS.md``, ready for RESULTS.md here.
+prints the table and writes it to ``runs/mini/RESULTS.md``, ready for RESULTS.md here. Results older
+than the model are another's and left out.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from decode import is_newer  # type: ignore[import-not-found]  # beside this file
 
 HEADER = "| set | utterances | hours | WER | CER | S / D / I | x real time |"
 
@@ -25,7 +27,12 @@ def main() -> int:
     )
     parser.add_argument("run", type=Path, help="folder of a training run")
     run = parser.parse_args().run
-    reports = sorted(run.glob("decode/*/report.json"))
+    reports, model = [], run / "model.asr"
+    for report in sorted(run.glob("decode/*/report.json")):
+        if model.exists() and not is_newer(report, model):
+            print(f"{report}: older than {model}, left out; run decode.py", file=sys.stderr)
+        else:
+            reports.append(report)
     if not reports:
         print(f"evaluate: error: {run}: nothing decoded yet; run decode.py", file=sys.stderr)
         return 1

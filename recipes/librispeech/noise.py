@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from asr.audio import load_audio
 from asr.data.dataset import noise_files
 from asr.data.manifest import Utterance, write_manifest
-from asr.errors import AsrError
+from asr.errors import AsrError, ConfigError
 
 RATE = 16_000
 SECONDS = (1.5, 15.0)
@@ -38,20 +38,43 @@ Samples = NDArray[np.float64]
 
 
 def split(noise: Path, output: Path) -> list[Path]:
-    """Copy the clips of each kind to ``train`` and ``held_out``; return those to train with."""
+    """Copy the clips of each kind to ``train`` and ``held_out``; return those to train with.
+
+    Raises:
+        ConfigError: there are none, or two would have the same name in the manifest.
+    """
     kinds: dict[Path, list[Path]] = {}
     for clip in noise_files(noise):
         kinds.setdefault(clip.parent, []).append(clip)
-    train = []
-    for kind, clips in kinds.items():
+    copies, train = {}, []
+    for clips in kinds.values():
         for number, clip in enumerate(clips):
             part = "train" if number < 0.75 * len(clips) else "held_out"
-            copy = output / part / kind.relative_to(noise) / clip.name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(clip, copy)
+            copies[clip] = output / part / clip.relative_to(noise)
             if part == "train":
-                train.append(copy)
+                train.append(copies[clip])
+    names(train, output)  # better refused now than after the work
+    for clip, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(clip, copy)
     return train
+
+
+def names(clips: list[Path], output: Path) -> list[str]:
+    """Return what the recordings of clips are called: by kind and file, ``rain-1``.
+
+    Raises:
+        ConfigError: two would be called the same.
+    """
+    named: dict[str, Path] = {}
+    for clip in clips:
+        path = clip.relative_to(output)
+        parts = path.with_suffix("").parts
+        name = "-".join(parts[1:] if len(parts) > 2 else parts)  # of train/rain/1, but tune/000
+        if name in named:
+            raise ConfigError(f"{named[name]} and {path} would both be called {name}; rename one")
+        named[name] = path
+    return list(named)
 
 
 def make(sound: Callable[[np.random.Generator], Samples], number: int, folder: Path) -> list[Path]:
@@ -143,12 +166,16 @@ def drum(draw: np.random.Generator, beat: float) -> Samples:
     return samples / max(np.abs(samples).max(), 1e-9)
 
 
-def speechless(clips: list[Path], folder: Path) -> list[Utterance]:
-    """Write a recording of random length of each clip; return them as utterances without text."""
+def speechless(clips: list[Path], output: Path) -> list[Utterance]:
+    """Write a recording of random length of each clip; return them as utterances without text.
+
+    Raises:
+        AsrError: a clip cannot be read, or two would have the same name.
+    """
+    folder = output / "speechless"
     lengths = np.random.default_rng(0).uniform(*SECONDS, len(clips))
     utterances = []
-    for clip, seconds in zip(clips, lengths, strict=True):
-        name = f"{clip.parent.name}-{clip.stem}"
+    for clip, name, seconds in zip(clips, names(clips, output), lengths, strict=True):
         path = folder / f"{name}.flac"
         folder.mkdir(parents=True, exist_ok=True)
         samples = np.resize(load_audio(clip, RATE), int(seconds * RATE))
@@ -171,11 +198,13 @@ def main() -> None:
         train = split(options.noise, options.output)
         train += make(coloured_noise, options.coloured, options.output / "train" / "coloured")
         tunes = make(tune, options.tunes, options.output / "tune")
-        utterances = speechless(train + tunes, options.output / "speechless")
+        utterances = speechless(train + tunes, options.output)
         manifest = options.output / "speechless.jsonl"
         write_manifest(manifest, utterances)
     except AsrError as error:
         raise SystemExit(f"noise: error: {error}") from error
+    except (OSError, soundfile.LibsndfileError) as error:  # which name the file
+        raise SystemExit(f"noise: error: {error}; check it or name another --output") from error
     hours = sum(utterance.duration for utterance in utterances) / 3600
     print(f"{manifest}: {len(utterances)} recordings without speech, {hours:.2f} hours")
 

@@ -141,6 +141,8 @@ def main() -> int:
     parser.add_argument("--decoder", choices=["greedy", "beam"], help="as the bundle has it")
     parser.add_argument("--every", type=int, default=1, help="take every n-th utterance")
     options = parser.parse_args()
+    if options.every < 1:
+        parser.error(f"--every {options.every} is not 1 or more")
     try:
         utterances = read_manifest(options.manifest)[:: options.every]
         speechless = {

@@ -12,7 +12,10 @@ import sys
 from pathlib import Path
 
 import yaml
-from prepare import SUBSETS  # type: ignore[import-not-found]  # beside this file
+from decode import by_name  # type: ignore[import-not-found]  # beside this file
+from prepare import SUBSETS  # type: ignore[import-not-found]
+
+from asr.errors import ConfigError
 
 HERE = Path(__file__).parent
 
@@ -51,8 +54,11 @@ def main() -> int:
     run_dir = options.run_dir or Path(config["run_dir"])
 
     # What is not LibriSpeech's stays where the config says.
-    named = [Path(path) for path in config["data"]["train"] + config["data"]["val"]]
-    stated = {path.stem: str(path) for path in named if path.stem not in SUBSETS}
+    try:
+        named = by_name(map(Path, config["data"]["train"] + config["data"]["val"]))
+    except ConfigError as error:
+        parser.error(f"{options.config}: {error}")
+    stated = {name: str(path) for name, path in named.items() if name not in SUBSETS}
 
     def manifests(subsets: list[str]) -> list[str]:
         return [
