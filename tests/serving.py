@@ -45,6 +45,7 @@ class Serving:
 
     Attributes:
         url: where.
+        config: uvicorn's settings.
     """
 
     def __init__(self, transcriber: Transcriber | Held, limits: Limits, **settings: Any) -> None:
@@ -53,6 +54,7 @@ class Serving:
         app = create_app(transcriber, MODEL, limits=limits, **settings)  # type: ignore[arg-type]
         self.service = app.state.service
         self._server = Server(app)
+        self.config = self._server.config
         self._thread = threading.Thread(target=self._server.run, args=([listener],))
         self._thread.start()
 

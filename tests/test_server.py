@@ -17,12 +17,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import httpx
+import numpy as np
 import openai
 import pytest
 from babble import write_babbler, write_tones
 from serving import MODEL, Held, Serving, serving
 from typer.testing import CliRunner
 
+from asr import audio
 from asr.cli.main import app
 from asr.cli.serve import serve
 from asr.errors import AudioError
@@ -355,6 +357,27 @@ def test_what_takes_too_long_is_given_up(transcriber: Transcriber, recordings: l
     with serving(held, Limits(timeout=0.2)) as server:
         assert "0.2 s" in check_error(post(server, recordings[0]), 504)
         assert server.service.active == 0
+
+
+def test_a_length_that_nobody_waits_for_is_not_looked_for(
+    transcriber: Transcriber, recordings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks_read: list[int] = []
+
+    def slow(*_: object, **__: object) -> Iterator[np.ndarray]:
+        for number in range(3000):
+            blocks_read.append(number)
+            time.sleep(0.01)
+            yield np.zeros(1, np.float32)
+
+    monkeypatch.setattr(audio, "_sndfile_duration", lambda path: None)
+    monkeypatch.setattr(audio, "iter_audio", slow)
+    with serving(transcriber, Limits(timeout=0.2)) as server:
+        check_error(post(server, recordings[0]), 504)
+        time.sleep(0.1)  # the thread ends its block
+        read = len(blocks_read)
+        time.sleep(0.2)
+        assert 0 < read == len(blocks_read)
 
 
 def test_a_client_that_left_is_forgotten(transcriber: Transcriber, recordings: list[Path]) -> None:

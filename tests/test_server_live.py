@@ -3,7 +3,9 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from asr.server.batching import Batcher
 from asr.server.limits import Limits
+from asr.server.live import _Backlog
 from asr.server.metrics import Metrics
 from asr.server.temporary import temporary_file
 from asr.stretches import LEAD_SECONDS
@@ -149,6 +152,76 @@ def test_who_hangs_up_is_forgotten(transcriber: Transcriber) -> None:
         server.stop()
         server.join()
         assert server.service.active == 0
+
+
+class Busy(Transcriber):
+    """At work on a lecture until it is over; others may use the model ten times a second."""
+
+    parts = 0
+
+    def transcribe_many(self, *arguments: Any, **settings: Any) -> Iterator[Transcript]:
+        [_, _, on_progress] = arguments
+        while not self.over.is_set():
+            time.sleep(0.1)
+            self.parts += 1
+            on_progress(1.0)
+        yield Transcript("lecture", 3600.0, "", ())
+
+    over: threading.Event
+
+
+def test_a_session_keeps_up_beside_uploads() -> None:
+    busy = Busy(babbling_model(), choose_device("cpu"))
+    busy.over = threading.Event()
+    said = np.concatenate([speak("ABCDCBAD"), np.zeros(5 * SAMPLE_RATE, np.float32)])
+
+    def upload() -> Transcript:
+        return asyncio.run(server.service.batcher.transcribe(Path("lecture"), 3600.0))
+
+    with serving(busy) as server, ThreadPoolExecutor(1) as pool:
+        lecture = pool.submit(upload)
+        try:
+            with open_session(server) as session:
+                before = busy.parts
+                say(session, said)
+                messages = stop(session)
+                needed = busy.parts - before
+        finally:
+            busy.over.set()
+        assert lecture.result(20).path == "lecture"
+    assert messages[-1]["type"] == "final"
+    assert needed < len(said) / CHUNK / 2  # what came meanwhile is heard together
+
+
+def test_who_sends_more_than_there_is_room_for_waits() -> None:
+    async def listen() -> None:
+        backlog = _Backlog(4)
+        await backlog.put(b"ab")
+        sending = asyncio.create_task(backlog.put(b"cdefgh"))
+        for taken in (b"abcd", b"efgh"):
+            await asyncio.sleep(0.05)
+            assert not sending.done()
+            assert await backlog.take() == taken
+        await sending
+        taking = asyncio.create_task(backlog.take())
+        await asyncio.sleep(0.05)
+        assert not taking.done()
+        await backlog.end()
+        assert await taking == await backlog.take() == b""
+
+    asyncio.run(asyncio.wait_for(listen(), 20))
+
+
+def test_a_long_message_is_heard_to_its_end(server: Serving, transcriber: Transcriber) -> None:
+    said = np.concatenate([np.zeros(12 * SAMPLE_RATE, np.float32), speak("ABCDCBAD")])
+    with open_session(server) as session:
+        session.send((said * 32767).astype("<i2").tobytes())
+        last = stop(session)[-1]
+    assert last["type"] == "final" and last["end"] > 12.5
+
+
+def test_no_session_ends_for_a_pong_that_is_behind_audio(server: Serving) -> None:
+    assert server.config.ws_ping_timeout is None
 
 
 def test_live_audio_does_not_wait_for_long_recordings() -> None:

@@ -1,6 +1,7 @@
 """The routes that OpenAI's clients know."""
 
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,14 +48,17 @@ async def transcribe(
         message = f"stream needs response_format json, not {response_format}"
         raise ApiError(400, message, param="stream")
     name = file.filename or "file"
+    is_over = threading.Event()
     with temporary_file() as path:
         try:
             await run_in_threadpool(_copy, file, path)
-            seconds = await run_in_threadpool(service.limits.check_length, path)
+            seconds = await run_in_threadpool(service.limits.check_length, path, is_over.is_set)
             transcript = await service.batcher.transcribe(path, seconds)
         except AudioError as error:
             message = str(error).replace(str(path), name)
             raise ApiError(400, message, param="file", code="unreadable_audio") from error
+        finally:
+            is_over.set()  # a thread goes on when its request was cancelled
     warning = transcript.warning and transcript.warning.replace(str(path), name)
     transcript = replace(transcript, path=name, warning=warning)
     if stream:

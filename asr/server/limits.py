@@ -1,6 +1,7 @@
 """How much a client may ask for."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,14 +45,16 @@ class Limits:
         message = f"the audio is longer than the {self.seconds:g} s that this server takes"
         return ApiError(413, message, param="file", code="audio_too_long")
 
-    def check_length(self, path: Path) -> float:
+    def check_length(self, path: Path, is_given_up: Callable[[], bool]) -> float:
         """Return the seconds of a recording, by its header if that tells.
+
+        Else it is decoded, until it is given up.
 
         Raises:
             AudioError: it cannot be read.
             ApiError: it is too long.
         """
-        seconds = audio_duration(path, self.seconds)
+        seconds = audio_duration(path, self.seconds, is_given_up)
         if seconds > self.seconds:
             raise self.too_long()
         return seconds

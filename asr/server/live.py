@@ -16,6 +16,7 @@ from asr.server.service import Service
 from asr.streaming import Event, Stream
 
 POLL_SECONDS = 0.5  # how soon a silent session notices that the server stops
+MOST_SECONDS = 5.0  # heard at once: the model, busy with a batch, answers every second or so
 PROTOCOL = "live"  # what a browser names beside the one that carries its key
 
 router = APIRouter()
@@ -49,28 +50,40 @@ class _Session:
         self.service = service
         self.sample_rate = sample_rate
         self.stream = Stream(service.batcher.transcriber, sample_rate)
-        self.received = 0  # samples
+        self.backlog = _Backlog(2 * round(MOST_SECONDS * sample_rate))
+        self.received = 0  # bytes
         self.next_partial = 0.0  # on the clock
 
     async def run(self) -> None:
         """Listen until the end."""
-        error = None
+        reading = asyncio.ensure_future(self._read())
         try:
-            try:
-                while (samples := await self._samples()) is not None:
-                    # Others use the model between two seconds of a long message.
-                    for at in range(0, len(samples), self.sample_rate):
-                        await self._hear(samples[at : at + self.sample_rate])
-            except ApiError as problem:
-                error = problem
+            while pcm := await self.backlog.take():
+                await self._hear(pcm)
+            error = await reading
             await self._tell(await self.service.batcher.call(self.stream.finish))
             if error:
                 await self._send({"type": "error", **error.body()})
             await self.websocket.close(_close_code(error))
         except WebSocketDisconnect:
             pass
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
-    async def _hear(self, samples: np.ndarray) -> None:
+    async def _read(self) -> ApiError | None:
+        """Take in what is sent, also while the model is busy; return what was wrong with it."""
+        try:
+            while (pcm := await self._pcm()) is not None:
+                await self.backlog.put(pcm)
+        except ApiError as error:
+            return error
+        finally:
+            await self.backlog.end()
+        return None
+
+    async def _hear(self, pcm: bytes) -> None:
+        samples: np.ndarray = np.frombuffer(pcm, "<i2").astype(np.float32) / 2**15
         start = time.monotonic()
         feed = partial(self.stream.feed, samples, partials=start >= self.next_partial)
         events = await self.service.batcher.call(feed)
@@ -84,24 +97,23 @@ class _Session:
         for event in events:
             await self._send(asdict(event))
 
-    async def _samples(self) -> np.ndarray | None:
-        """Return the next samples, (time,) float32, or ``None`` if the speaker is done."""
+    async def _pcm(self) -> bytes | None:
+        """Return the content of the next message, or ``None`` if the speaker is done."""
         message = await self._message()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect
-        content = message.get("bytes")
+        content: bytes | None = message.get("bytes")
         if content is None:
             if _is_stop(message["text"]):
                 return None
             raise ApiError(400, 'send 16-bit PCM in binary messages, or the text {"type": "stop"}')
         if len(content) % 2:
             raise ApiError(400, f"a message of {len(content)} bytes holds no whole 16-bit samples")
-        samples = np.frombuffer(content, "<i2").astype(np.float32) / 2**15
-        self.received += len(samples)
-        self.service.metrics.audio.inc(len(samples) / self.sample_rate)
-        if self.received > self.service.limits.seconds * self.sample_rate:
+        self.received += len(content)
+        self.service.metrics.audio.inc(len(content) / 2 / self.sample_rate)
+        if self.received / 2 > self.service.limits.seconds * self.sample_rate:
             raise self.service.limits.too_long()
-        return samples
+        return content
 
     async def _message(self) -> Any:
         receiving = asyncio.ensure_future(self.websocket.receive())
@@ -120,6 +132,42 @@ class _Session:
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self.websocket.send_text(json.dumps(message, ensure_ascii=False))
+
+
+class _Backlog:
+    """Audio that was sent and not heard yet, bounded: who sends more has to wait.
+
+    Args:
+        most: bytes to give at once, and from which on there is no room for more.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pcm = bytearray()
+        self._is_complete = False
+        self._changed = asyncio.Condition()
+
+    async def put(self, pcm: bytes) -> None:
+        """Add some, and return once there is room for more."""
+        async with self._changed:
+            self._pcm += pcm
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: len(self._pcm) < self._most)
+
+    async def end(self) -> None:
+        """Let it be known that no more will come."""
+        async with self._changed:
+            self._is_complete = True
+            self._changed.notify_all()
+
+    async def take(self) -> bytes:
+        """Remove and return what is there, as soon as it is; nothing after the end."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._pcm or self._is_complete)
+            taken = bytes(self._pcm[: self._most])
+            del self._pcm[: self._most]
+            self._changed.notify_all()
+        return taken
 
 
 def _is_stop(text: str) -> bool:

@@ -18,7 +18,15 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI) -> None:
-        config = uvicorn.Config(app, log_level="warning", access_log=False, ws="websockets-sansio")
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            ws="websockets-sansio",
+            # A client's pong queues behind audio that is not read yet, and would come too late:
+            # a live session has time limits of its own.
+            ws_ping_timeout=None,
+        )
         super().__init__(config)
         self.service: Service = app.state.service
 
