@@ -40,6 +40,7 @@ BATCH_SECONDS = 60.0  # more is hardly faster on a CPU, but takes memory
 MOST_BATCHES = 8  # sorted by length together
 SILENCE_PEAK = 1e-4  # -80 dB: nothing but the noise of a converter
 SHORTEST_SECONDS = 0.1  # no word is shorter
+BEAM_SETTINGS = {"beam_width", "lm_weight", "word_score", "hotword_score", "char_lm_weight"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +216,17 @@ class Transcriber:
             settings.setdefault("method", "beam")
         elif character_model and bundle.decoder.method == "greedy":
             settings.setdefault("method", "beam" if bundle.language_model else "fusion")
+        if (
+            character_model and not bundle.decoder.char_lm_weight
+        ):  # whoever gives one wants it heard
+            settings.setdefault("char_lm_weight", DecoderConfig.char_lm_weight)
         config = replace(bundle.decoder, **settings)
         if config.method == "greedy" and (language_model or character_model or lexicon or hotwords):
             raise ConfigError("greedy decoding takes no language model, lexicon or hotwords")
+        if config.method == "greedy" and (unused := settings.keys() & BEAM_SETTINGS):
+            raise ConfigError(
+                f"greedy decoding has no {min(unused)}; decode with a beam, or leave it out"
+            )
         if config.method == "fusion" and (language_model or lexicon or hotwords):
             raise ConfigError("fusion takes no n-grams, lexicon or hotwords; use the beam")
         tokenizer = bundle.model.tokenizer

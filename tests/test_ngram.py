@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import json
 import lzma
 import random
 import re
@@ -23,6 +24,7 @@ from asr.lm.arpa import read_arpa_head, write_arpa
 from asr.lm.ngram import FALLBACK_DISCOUNTS, encode_text, estimate
 from asr.lm.perplexity import measure_perplexity
 from asr.lm.sentences import read_sentences
+from asr.text import ENGLISH
 
 Ngram = tuple[str, ...]
 Sentences = list[list[str]]
@@ -120,8 +122,10 @@ class Arpa:
         ]
 
 
-def build(path: Path, text: Sentences, order: int, prune: Sequence[int] = (0,)) -> Path:
-    write_arpa(path, estimate(encode_text(text), order, prune))
+def build(
+    path: Path, text: Sentences, order: int, prune: Sequence[int] = (0,), alphabet: str = ENGLISH
+) -> Path:
+    write_arpa(path, estimate(encode_text(text, alphabet=alphabet), order, prune))
     return path
 
 
@@ -558,3 +562,17 @@ def test_a_model_of_small_letters_is_refused_although_it_has_an_i(tmp_path: Path
     path.write_text(path.read_text().replace("AM", "am").replace("HERE", "here"))
     with pytest.raises(LanguageModelError, match=r"most of its words .*, such as 'am'; build it"):
         measure_perplexity(path, [["I"]])
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_model_of_other_letters_is_measured_in_its_own_alphabet(
+    tmp_path: Path, order: int
+) -> None:
+    text = [["ДА", "НЕТ"], ["НЕТ", "ДА"]]
+    path = build(tmp_path / "m.arpa", text, order, alphabet=" ДАНЕТ")
+    assert measure_perplexity(path, text, " ДАНЕТ").unknown == 0
+    (tmp_path / "text.txt").write_text("да нет\n", encoding="utf-8")
+    options = (path, tmp_path / "text.txt", "--one-per-line", "--json")
+    assert run("perplexity", *options).exit_code == 1
+    result = run("perplexity", *options, "--alphabet", " ДАНЕТ")
+    assert json.loads(result.stdout)["unknown"] == 0

@@ -30,6 +30,9 @@ OnePerLine = Annotated[
         " running text, in which sentences end at . ? ! and at empty lines.",
     ),
 ]
+Alphabet = Annotated[
+    str, typer.Option(help="Characters of the recogniser, all capitals.", show_default=False)
+]
 
 
 class BuildCommand(TyperCommand):
@@ -75,10 +78,7 @@ def build(
         ),
     ] = None,
     one_per_line: OnePerLine = False,
-    alphabet: Annotated[
-        str,
-        typer.Option(help="Characters of the recogniser, all capitals.", show_default=False),
-    ] = ENGLISH,
+    alphabet: Alphabet = ENGLISH,
 ) -> None:
     """Estimate an n-gram model with modified Kneser-Ney smoothing.
 
@@ -116,13 +116,15 @@ def perplexity(
     model: Annotated[Path, typer.Argument(help="ARPA file, plain or .gz, or KenLM's binary.")],
     texts: Texts,
     one_per_line: OnePerLine = False,
+    alphabet: Alphabet = ENGLISH,
     as_json: Json = False,
 ) -> None:
     """Measure how well a model foresees texts, per word, ends of sentences included."""
     from asr.lm.perplexity import measure_perplexity
 
     with step_progress("scoring", _bytes(texts)) as on_progress:
-        result = measure_perplexity(model, _sentences(texts, one_per_line, on_progress))
+        sentences = _sentences(texts, one_per_line, on_progress)
+        result = measure_perplexity(model, sentences, alphabet)
     if as_json:
         perplexities = {
             "perplexity_including_unknown": result.including_unknown,

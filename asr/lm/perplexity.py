@@ -41,18 +41,21 @@ class Perplexity:
         return float(10 ** (-self.log10_prob_known / known))
 
 
-def measure_perplexity(model: str | Path, sentences: Iterable[Sequence[str]]) -> Perplexity:
+def measure_perplexity(
+    model: str | Path, sentences: Iterable[Sequence[str]], alphabet: str = ENGLISH
+) -> Perplexity:
     """Score a text with an n-gram model.
 
     Args:
         model: ARPA file, compressed if its name ends in .gz, or KenLM's binary file.
         sentences: lists of normalised words.
+        alphabet: characters of which most words of the model must consist.
 
     Raises:
-        LanguageModelError: the model cannot be read, or its words are not in our alphabet.
+        LanguageModelError: the model cannot be read, or its words are not in the alphabet.
         TextError: there is no sentence.
     """
-    score, known = _scorer(model)
+    score, known = _scorer(model, alphabet)
     total = total_known = 0.0
     lines = words = unknown = 0
     for sentence in sentences:
@@ -71,14 +74,14 @@ def measure_perplexity(model: str | Path, sentences: Iterable[Sequence[str]]) ->
 Scorer = Callable[[Sequence[str]], list[float]]  # words -> log10 of each and of the end
 
 
-def _scorer(model: str | Path) -> tuple[Scorer, Collection[str]]:
+def _scorer(model: str | Path, alphabet: str) -> tuple[Scorer, Collection[str]]:
     """Return what scores sentences, and the words that it knows."""
     if not is_binary(model):
         head = read_arpa_head(model)
         if len(head.counts) == 1:
-            check_alphabet(model, head.words, ENGLISH)
+            check_alphabet(model, head.words, alphabet)
             return _word_scorer(head), head.words
-    words = WordModel(model)
+    words = WordModel(model, alphabet)
     return words.score, words.words
 
 
