@@ -4,6 +4,7 @@ A second and more of the start of ``asr transcribe`` goes by until torch is impo
 at work; inflating the n-grams, two tenths of a second, needs none of Python's and takes another.
 """
 
+import lzma
 import zipfile
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,11 +21,14 @@ OPTIONAL = frozenset({*LANGUAGE_MODELS, CHARACTER_MODEL, PRONUNCIATIONS})
 DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     NotImplementedError,  # zipfile's word for a compression that it does not know
     RuntimeError,
     ValueError,
 )  # what zipfile raises where an archive is none, or not whole
+LARGE = 2**30  # bytes of a member
+MOST_INFLATION = 100  # of a large one; weights and n-grams shrink by far less
 
 
 class Archive:
@@ -68,7 +72,7 @@ def read_part(path: str | Path, name: str) -> bytes | None:
         return path.read_bytes()
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.read(name) if name in archive.namelist() else None
+            return _read_member(archive, name) if name in archive.namelist() else None
     except DAMAGED as error:
         raise OSError(str(error)) from error
 
@@ -89,7 +93,7 @@ def _read_members(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = (*MEMBERS, *(OPTIONAL & set(archive.namelist())))
-            return {name: archive.read(name) for name in names}
+            return {name: _read_member(archive, name) for name in names}
     except OSError as error:
         raise BundleError(f"{path}: cannot read this model: {error}") from error
     except KeyError as error:
@@ -100,3 +104,13 @@ def _read_members(path: Path) -> dict[str, bytes]:
         else:
             problem = "not a model bundle; give the path of an .asr file"
         raise BundleError(f"{path}: {problem}") from error
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return what a member holds, unless a few bytes claim to become more than memory holds."""
+    member = archive.getinfo(name)
+    if member.file_size > max(LARGE, MOST_INFLATION * member.compress_size):
+        raise zipfile.BadZipFile(
+            f"{member.compress_size:,} bytes of {name} claim to be {member.file_size:,}"
+        )
+    return archive.read(member)

@@ -60,4 +60,5 @@ def _is_device(path: Path) -> bool:
 
 def _partial(path: Path) -> Path:
     # A name has 255 bytes at most, and a number of a process may come twice on a shared disk.
-    return path.with_name(f"{path.name[:50]}.{secrets.token_hex(4)}.partial")
+    # ``with_name`` raises a ValueError for "."; moving a file there is an OSError.
+    return path.parent / f"{path.name[:50]}.{secrets.token_hex(4)}.partial"

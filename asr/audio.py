@@ -105,12 +105,16 @@ def iter_audio(
         raise AudioError(f"{name}: cannot be read ({reason}); check its permissions") from error
 
 
-def audio_duration(path: str | Path, most: float = math.inf) -> float:
+def audio_duration(
+    path: str | Path,
+    most: float = math.inf,
+    is_given_up: Callable[[], bool] = lambda: False,
+) -> float:
     """Return the length of a sound file in seconds.
 
     The header tells, so a file cut short may hold less. Only a file whose header does not tell,
-    or that needs ffmpeg, is decoded, and no further than little beyond ``most`` seconds; of damage
-    it does not warn.
+    or that needs ffmpeg, is decoded, and no further than little beyond ``most`` seconds, or until
+    ``is_given_up``; of damage it does not warn.
 
     Raises:
         AudioError: as :func:`load_audio`.
@@ -123,7 +127,7 @@ def audio_duration(path: str | Path, most: float = math.inf) -> float:
     with closing(iter_audio(path, sample_rate, on_damage=lambda _: None)) as blocks:
         for block in blocks:
             samples += len(block)
-            if samples > most * sample_rate:
+            if samples > most * sample_rate or is_given_up():
                 break
     return samples / sample_rate
 
@@ -244,7 +248,10 @@ class _TolerantFile(io.BufferedReader):
 
 
 def _open(path: Path) -> _TolerantFile:
-    return _TolerantFile(io.FileIO(path))
+    try:
+        return _TolerantFile(io.FileIO(path))
+    except ValueError as error:  # no file has NUL or half a surrogate pair in its name
+        raise FileNotFoundError(str(error)) from error
 
 
 class _SequentialSound(soundfile.SoundFile):

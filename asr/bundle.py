@@ -1,18 +1,19 @@
 """The model bundle: a trained model as one self-describing file.
 
-``NAME.asr`` is a zip archive whose members each have a checksum:
+``NAME.asr`` is a zip archive whose members are deflated, by an eighth or so, each with a checksum:
 
 - ``bundle.json``: ``format_version``, ``alphabet``, the names of the phones if the model has a
   second output of them, and the settings of front end, encoder and decoder;
 - ``weights.safetensors``: the weights, in single or half precision or in eight bits;
 - ``MODEL_CARD.md``: what the model was trained on, under which licences, and how well it does;
 - ``lm.klm`` or ``lm.arpa.gz``, if the model has a language model: its n-grams, in KenLM's binary
-  format, which the archive deflates by an eighth or more, or as text;
+  format or as text;
 - ``char_lm.safetensors``, if it has one: a character model, in eight bits;
 - ``pronunciations.safetensors``, if it has an output of phones and a language model: how words
   sound.
 
-Nothing in it is ever unpickled, so a bundle from a stranger cannot run code.
+Nothing in it is ever unpickled. KenLM, though, believes what an ``lm.klm`` says about itself, so
+that one from a stranger may crash whoever decodes with it.
 """
 
 import json
@@ -51,7 +52,6 @@ from asr.models.encoder import EncoderConfig
 from asr.quantisation import quantise, restore
 
 FORMAT_VERSION = 4  # 3 knows no phones, 2 no weights in eight bits
-DEFLATED = (BINARY_MODEL, PRONUNCIATIONS)
 SETTINGS = ("alphabet", "phones", "features", "encoder", "decoder")
 
 Precision = Literal["float32", "float16", "int8"]
@@ -160,8 +160,8 @@ def save_bundle(
     try:
         with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
             for name, content in members.items():
-                packing = zipfile.ZIP_DEFLATED if name in DEFLATED else zipfile.ZIP_STORED
-                archive.writestr(zipfile.ZipInfo(name), content, packing)  # without time of day
+                without_time = zipfile.ZipInfo(name)
+                archive.writestr(without_time, content, zipfile.ZIP_DEFLATED)
     except OSError as error:
         raise BundleError(f"{path}: cannot write this model: {error}") from error
 
@@ -289,7 +289,7 @@ def _parse_config(content: bytes, path: Path) -> dict[str, Any]:
     try:
         config = json.loads(content)
         version = config.pop("format_version")
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path}: its {CONFIG} is no bundle configuration") from error
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise BundleError(

@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from asr.decoding.pool import deaf_to_ctrl_c
 from asr.errors import AsrError, AsrWarning, AudioWarning, ConfigError
 from asr.transcriber import BATCH_SECONDS, OnProgress, OnSegment, Transcriber, Transcript
 
@@ -54,6 +55,7 @@ def transcribe_in_processes(
 
     Raises:
         AsrError: the model cannot be loaded or used.
+        OSError: a file cannot be read or written meanwhile.
     """
     pool = _Pool(load, paths, jobs, batch_seconds)
     try:
@@ -135,7 +137,7 @@ class _Pool:
         context = get_context("spawn")  # forking beside torch's threads can hang
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, *self._arguments), daemon=True)
-        with _deaf_to_ctrl_c():
+        with deaf_to_ctrl_c():
             process.start()
         theirs.close()  # so that its end closes when the process dies
         self._workers.append(_Worker(process, ours))
@@ -176,19 +178,6 @@ class _Pool:
             )
 
 
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Let children ignore Ctrl-C, which reaches all processes of a terminal: one answers it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _work(
     connection: Connection, load: Callable[[], Transcriber], threads: int, batch_seconds: float
 ) -> None:
@@ -214,10 +203,10 @@ def _work(
         while True:
             tell("idle")
             _transcribe(transcriber, connection.recv(), batch_seconds, tell)
-    except AsrError as error:
-        tell("error", error)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # nobody waits any more
+    except (AsrError, OSError) as error:
+        tell("error", error)
 
 
 def _transcribe(

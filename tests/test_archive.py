@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.archive import CONFIG, MEMBERS, Archive, packaged_model
+from asr.archive import CONFIG, MEMBERS, WEIGHTS, Archive, packaged_model, read_part
 from asr.errors import BundleError
 
 
@@ -30,6 +30,37 @@ def test_a_wrong_file_is_told_when_its_members_are_wanted(tmp_path: Path) -> Non
     for _ in range(2):
         with pytest.raises(BundleError, match=r"text\.asr: not a model bundle"):
             archive.members()
+
+
+def test_what_claims_to_become_far_too_much_is_not_inflated(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.asr"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in MEMBERS:
+            file.writestr(name, bytes(10**7))  # shrinks a thousandfold, but is not much
+    assert {len(content) for content in Archive(path).members().values()} == {10**7}
+    assert read_part(path, WEIGHTS) == bytes(10**7)
+    with zipfile.ZipFile(path, "a") as file:
+        file.getinfo(WEIGHTS).file_size = 2**33
+        file.writestr("more", b"")  # so that the directory is written anew
+    message = r"bytes of weights\.safetensors claim to be 8,589,934,592"
+    with pytest.raises(BundleError, match=rf"bomb\.asr: the model is damaged .*{message}"):
+        Archive(path).members()
+    with pytest.raises(OSError, match=message):
+        read_part(path, WEIGHTS)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_is_told_however_the_members_are_packed(tmp_path: Path, packing: int) -> None:
+    path = tmp_path / "bad.asr"
+    with zipfile.ZipFile(path, "w", packing) as file:
+        for name in MEMBERS:
+            file.writestr(name, bytes(range(256)) * 20)
+        start = file.getinfo(CONFIG).header_offset + 30 + len(CONFIG)
+    content = bytearray(path.read_bytes())
+    content[start + 9 : start + 40] = b"\xff" * 31
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"bad\.asr: "):
+        Archive(path).members()
 
 
 def test_the_packaged_model_is_an_archive() -> None:

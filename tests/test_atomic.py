@@ -56,3 +56,15 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
         check_writable(path.parent)
     with pytest.raises(ConfigError, match=r"below: cannot be written: .*; name another place"):
         check_writable(path / "below")
+
+
+def test_a_folder_is_no_file_however_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (".", "..", ""):
+        with pytest.raises(ConfigError, match=r"^\.\.?: is a folder"):
+            check_writable(Path(name))
+        with pytest.raises(OSError), whole_file(name) as partial:
+            partial.write_text("text")
+    assert list(tmp_path.iterdir()) == []

@@ -411,6 +411,14 @@ def test_missing_file(tmp_path):
     assert message == f"{tmp_path / 'no.wav'}: no such file; check the path"
 
 
+@pytest.mark.parametrize("name", ["a\0b.wav", "a\ud800b.wav"], ids=["NUL", "surrogate"])
+def test_a_name_that_no_file_can_have(tmp_path, name):
+    path = tmp_path / name
+    for call in (audio_duration, lambda path: load_audio(path, 16_000)):
+        assert error_of(call, path) == f"{path}: no such file; check the path"
+    assert audio.stated_duration(path) is None
+
+
 def test_folder(tmp_path):
     assert f"{tmp_path}: is a folder" in error_of(load_audio, tmp_path, 16_000)
 

@@ -210,7 +210,11 @@ def test_wrong_settings_are_refused(path: Path, changes: dict[str, Any], message
     assert_refused(path, message)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b'{"alphabet": ""}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"3", b'{"alphabet": ""}', b"\xff\xfe", b"[" * 100_000 + b"]" * 100_000],
+    ids=lambda content: content[:20].decode("latin-1"),
+)
 def test_a_malformed_configuration_is_refused(path: Path, content: bytes) -> None:
     rewrite(path, config=content)
     assert_refused(path, "no bundle configuration")
@@ -398,6 +402,14 @@ def test_the_best_checkpoints_have_the_lowest_error_rates_the_last_of_equals_fir
     for name in ("last", *reversed(names)):
         (folder / f"{name}.ckpt").touch()
     assert [path.stem for path in best_checkpoints(tmp_path)] == names
+
+
+def test_an_epoch_saved_twice_is_one_of_the_best_once_as_it_was_saved_last(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("8-wer0.1", "8-wer0.1-v9", "8-wer0.1-v10", "8-wer0.2", "9-wer0.1"):
+        (tmp_path / "checkpoints" / f"best-{name}.ckpt").touch()
+    names = [path.stem for path in best_checkpoints(tmp_path)]
+    assert names == ["best-9-wer0.1", "best-8-wer0.1-v10", "best-8-wer0.2"]
 
 
 def test_checkpoints_have_a_mean(tmp_path: Path, model: CtcModel) -> None:

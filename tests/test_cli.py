@@ -259,6 +259,20 @@ def test_what_the_user_can_mend_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "arguments", [["export", "none.ckpt"], ["compare", "none.jsonl", "none.jsonl"]]
+)
+@pytest.mark.parametrize("output", [".", "folder"])
+def test_a_folder_to_write_is_refused_before_the_work(
+    arguments: list[str], output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    result = run(*arguments, "-o", output)
+    assert result.exit_code == 1
+    assert result.stderr == f"asr: error: {output}: is a folder; name a file to write\n"
+
+
 def test_version() -> None:
     assert run("--version").stdout == f"asr {asr.__version__}\n"
 

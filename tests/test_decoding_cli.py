@@ -3,9 +3,12 @@
 import dataclasses
 import itertools
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +131,42 @@ def test_a_pool_says_what_is_wrong_with_its_models(arpa: Path, tmp_path: Path) -
         DecoderPool(" 'ABCDEFGHIJKLMNOPQRSTUVWXYZ", bad)
     with pytest.raises(LanguageModelError, match="lexicon word '5' cannot be spelled"):
         DecoderPool(" 'ABCDEFGHIJKLMNOPQRSTUVWXYZ", arpa, ["5"])
+
+
+INTERRUPTED = """
+import sys, time
+import numpy as np
+from asr.decoding.config import DecoderConfig
+from asr.decoding.pool import DecoderPool
+
+rows = [np.full((1000, 29), np.log(1 / 29), np.float32)] * 3200
+try:
+    with DecoderPool(" 'ABCDEFGHIJKLMNOPQRSTUVWXYZ", sys.argv[1], jobs=2) as pool:
+        pool.decode(rows[:1], DecoderConfig("beam", 10))
+        print("ready", flush=True)
+        pool.decode(rows, DecoderConfig("beam", 500))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a group")
+def test_ctrl_c_ends_a_pool_quietly(arpa: Path, tmp_path: Path) -> None:
+    with (tmp_path / "stderr").open("wb+") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTED, arpa],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        with process:
+            assert process.stdout and process.stdout.readline() == b"ready\n"
+            time.sleep(1.0)
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(timeout=60) == 130
+        stderr.seek(0)
+        assert stderr.read() == b""
 
 
 def write_manifest_of(path: Path, texts: dict[str, str]) -> Path:
@@ -253,6 +292,7 @@ def test_a_bad_language_model_is_one_clear_line(
         (["--hotwords", "@nowhere.txt"], "nowhere.txt: cannot read these hotwords"),
         (["--decoder", "greedy", "--hotwords", "A"], "greedy decoding takes no"),
         (["--decoder", "greedy", "--char-lm", "nowhere"], "greedy decoding takes no"),
+        (["--beam-width", "9"], "greedy decoding has no beam_width; decode with a beam"),
         (["--decoder", "fusion", "--hotwords", "A"], "fusion takes no n-grams, lexicon or"),
         (["--decoder", "fusion"], "fusion needs a character model; give one with --char-lm"),
         (["--char-lm", "nowhere"], "nowhere: cannot read this character model: no such file"),

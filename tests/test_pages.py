@@ -277,6 +277,13 @@ def test_the_page_does_not_grow_beyond_its_limit(
     assert media.embed(scored, transcriber, 3) == {}
 
 
+def test_of_damage_the_page_does_not_warn_again(transcriber: Transcriber, tmp_path: Path) -> None:
+    path = write_tones(tmp_path / "cut.wav", 2.0)
+    path.write_bytes(path.read_bytes()[:40_000])
+    scored = [score_utterance("u", "A", "B", audio=str(path), duration=2.0)]
+    assert 1.0 < media.embed(scored, transcriber, 1)[0]["seconds"] < 1.5
+
+
 def test_unreadable_recordings_are_left_out(transcriber: Transcriber, tmp_path: Path) -> None:
     assert media.embed([score_utterance("u", "A", "B", audio="none.wav")], transcriber, 1) == {}
 

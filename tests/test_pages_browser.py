@@ -112,6 +112,25 @@ def test_figures_are_shown(opened: Opened) -> None:
     assert opened.page.locator("#characters rect.confused").count() > 0
 
 
+def test_the_confusion_matrix_fits_a_small_screen(
+    browser: "playwright.Browser", tmp_path: Path
+) -> None:
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    pairs = [*zip(letters, letters[1:] + "A", strict=True), ("A", "AÉ")]
+    scored = [score_utterance(f"u{i}", *pair) for i, pair in enumerate(pairs)]
+    path = tmp_path / "report.html"
+    write_report(path, score(scored), scored, title="letters")
+    opened = Opened(browser, path, viewport={"width": 360, "height": 800})
+    page = opened.page
+    sizes = page.locator("#characters .tick").evaluate_all(
+        "nodes => nodes.map((node) => parseFloat(getComputedStyle(node).fontSize))"
+    )
+    assert len(sizes) == 2 * 28 and max(sizes) < 12  # as the style sheet has it
+    notes = page.locator("#characters rect.right title").all_text_contents()
+    assert len(notes) == 26 and not any("NaN" in note for note in notes)  # É is in no reference
+    opened.close()
+
+
 def test_utterances_are_sorted_searched_and_filtered(opened: Opened) -> None:
     page = opened.page
     assert opened.ids() == ["u2", "u1", "u0"]

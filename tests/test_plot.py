@@ -94,6 +94,8 @@ def test_a_line_being_written_is_left_out(run: Path) -> None:
         (HEADER + "\n", "give the run folder"),
         ("loss,wer\n1,2\n", "not the log of a training"),
         (HEADER + "\n0,9,many,3.0,\n", "not the log of a training"),
+        (HEADER + "\n0,9,4.0,3.0,0.5,7\n", "not the log of a training"),
+        (HEADER + f"\n0,9,{'1' * 200_000},3.0,\n", "not the log of a training"),
     ],
 )
 def test_what_is_no_log_is_refused(tmp_path: Path, content: str | None, message: str) -> None:

@@ -1,5 +1,6 @@
 """Several processes: the same results, whatever becomes of a process."""
 
+import errno
 import os
 import sys
 import warnings
@@ -46,6 +47,10 @@ def load_mortal(marker: Path | None) -> Transcriber:
 
 def load_badly() -> Transcriber:
     raise BundleError("model.asr: is damaged")
+
+
+def load_in_vain() -> Transcriber:
+    raise PermissionError(errno.EACCES, "Permission denied", "model.asr")
 
 
 def die() -> Transcriber:
@@ -134,6 +139,8 @@ def test_nothing_is_lost_when_a_process_is_killed_midway(paths: list[Path]) -> N
 def test_a_model_that_cannot_be_loaded_is_an_error(paths: list[Path]) -> None:
     with pytest.raises(BundleError, match=r"model\.asr: is damaged"):
         run(load_badly, paths)
+    with pytest.raises(PermissionError, match=r"model\.asr"):
+        run(load_in_vain, paths)
     with pytest.raises(ConfigError, match="died while they loaded the model"):
         run(die, paths)
     assert not active_children()

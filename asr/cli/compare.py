@@ -23,10 +23,13 @@ def compare(
 
     The p-value of a paired bootstrap says how often so large a difference would come by chance.
     """
+    from asr.atomic import check_writable
     from asr.cli.page import write_comparison_page
     from asr.scoring.bootstrap import compare as compare_all
     from asr.scoring.files import read_utterances
 
+    if output:
+        check_writable(output)  # better refused now than after the work
     scored_a, scored_b = read_utterances(a), read_utterances(b)
     result = compare_all(scored_a, scored_b)
     if output:

@@ -32,11 +32,13 @@ def export(
     ] = None,
 ) -> None:
     """Make a model bundle, which needs no other file, from a training checkpoint."""
+    from asr.atomic import check_writable
     from asr.bundle import Bundle, load_bundle
     from asr.checkpoint import best_checkpoints, load_average
     from asr.decoding.config import DecoderConfig
     from asr.errors import BundleError, ConfigError
 
+    check_writable(output)  # better refused now than after the work
     checkpoints = best_checkpoints(checkpoint) if checkpoint.is_dir() else [checkpoint]
     if not 1 <= average <= len(checkpoints):
         raise BundleError(

@@ -76,8 +76,8 @@ def tune(
 
     Recordings are recognised once; each trial only decodes. With a character model, its weights
     are found next, on the best texts of that beam. The new bundle holds the language models, so
-    that asr transcribe needs nothing else. A recording that cannot be read is left out, and makes
-    the exit code 1.
+    that asr transcribe needs nothing else, but for --lexicon, if these settings are to be used with
+    one. A recording that cannot be read is left out, and makes the exit code 1.
     """
     from asr.archive import packaged_model
     from asr.atomic import check_writable

@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -70,7 +73,10 @@ class DecoderPool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop the processes."""
+        """Stop the processes; after an error at once, whatever they work on."""
+        if error:
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
         self._pool.shutdown(cancel_futures=True)
 
     def decode(
@@ -97,10 +103,11 @@ class DecoderPool:
         """
         results: list[list[Hypothesis]] = []
         try:
-            chunks: list[Future[list[list[Hypothesis]]]] = [
-                self._pool.submit(_decode, log_probs[i : i + CHUNK], config, n_best)
-                for i in range(0, len(log_probs), CHUNK)
-            ]
+            with deaf_to_ctrl_c():  # processes start as chunks come
+                chunks: list[Future[list[list[Hypothesis]]]] = [
+                    self._pool.submit(_decode, log_probs[i : i + CHUNK], config, n_best)
+                    for i in range(0, len(log_probs), CHUNK)
+                ]
             for chunk in chunks:
                 found = chunk.result()
                 results += found
@@ -114,8 +121,22 @@ class DecoderPool:
         return results
 
 
+@contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Let children ignore Ctrl-C, which reaches all processes of a terminal: one answers it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start(*arguments: Any) -> None:
     global _decoder
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     _decoder = _make_decoder(*arguments)
 

@@ -62,9 +62,12 @@ def embed(
     for i in choose(utterances, number):
         path = Path(utterances[i].audio)
         try:
-            excerpt = read_excerpt(path, transcriber.sample_rate, 0.0, MOST_SECONDS)
+            # What is wrong with it was told when it was transcribed.
+            excerpt = read_excerpt(
+                path, transcriber.sample_rate, 0.0, MOST_SECONDS, on_damage=lambda _: None
+            )
         except AsrError:
-            continue  # told of when it was transcribed
+            continue
         item = _item(excerpt, transcriber)
         room -= sum(len(value) for value in item.values() if isinstance(value, str))
         if room < 0:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asr.audio import iter_audio
+from asr.audio import OnDamage, iter_audio, warn_of_damage
 from asr.decoding.alignment import Word, align_words
 from asr.errors import ConfigError
 from asr.features import LogMel
@@ -64,7 +64,13 @@ class Inspection:
     words: tuple[Word, ...]
 
 
-def read_excerpt(path: str | Path, sample_rate: int, start: float, end: float) -> Excerpt:
+def read_excerpt(
+    path: str | Path,
+    sample_rate: int,
+    start: float,
+    end: float,
+    on_damage: OnDamage = warn_of_damage,
+) -> Excerpt:
     """Read a part of a recording; of a long one nothing else is kept in memory.
 
     Args:
@@ -72,6 +78,7 @@ def read_excerpt(path: str | Path, sample_rate: int, start: float, end: float) -
         sample_rate: rate of the waveform, Hz.
         start: where to begin, seconds.
         end: where to end, seconds, or earlier if the recording does.
+        on_damage: called with what is wrong with a recording that can be read in part.
 
     Raises:
         AudioError: the recording cannot be read.
@@ -79,7 +86,7 @@ def read_excerpt(path: str | Path, sample_rate: int, start: float, end: float) -
     """
     first, last = round(start * sample_rate), round(end * sample_rate)
     position, parts = 0, []
-    for block in iter_audio(path, sample_rate):
+    for block in iter_audio(path, sample_rate, on_damage=on_damage):
         parts.append(block[max(first - position, 0) : max(last - position, 0)])
         position += len(block)
         if position > last:

@@ -95,7 +95,7 @@ def _read_rows(path: Path) -> list[Row]:
         # While a training writes, the last line may be half there.
         lines = text[: text.rfind("\n") + 1].splitlines()
         return [_parse(row) for row in csv.DictReader(lines)]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise ConfigError(
             f"{path}: not the log of a training ({type(error).__name__}: {error}); "
             "give the run folder of a training"

@@ -137,16 +137,21 @@ function confusionMatrix(container, { characters, confusions }) {
   picture(container, (width) => edge + cell(width) * names.length + 1, label, (width) => {
     const size = cell(width);
     const at = (name) => edge + places.get(name) * size;
-    const letter = { class: "tick", "text-anchor": "middle", style: `font-size: ${Math.min(12, size)}px` };
+    const letter = (x, y, name) => {
+      const node = text(x, y, visible(name), { class: "tick", "text-anchor": "middle" });
+      node.style.fontSize = `${Math.min(12, size)}px`; // the page's policy forbids the attribute
+      return node;
+    };
     const square = (reference, hypothesis, attributes, note) =>
       svg("rect", { x: at(hypothesis) + 0.5, y: at(reference) + 0.5, width: size - 1, height: size - 1, rx: Math.min(3, size / 5), ...attributes }, hint(note));
     return [
       ...names.flatMap((name) => [
-        text(at(name) + size / 2, edge - 8, visible(name), letter),
-        text(edge - 12, at(name) + size / 2 + 4, visible(name), letter),
+        letter(at(name) + size / 2, edge - 8, name),
+        letter(edge - 12, at(name) + size / 2 + 4, name),
       ]),
       svg("rect", { x: edge, y: edge, width: size * names.length, height: size * names.length, class: "ground" }),
-      ...characters.map(([name, times]) =>
+      // Characters that no reference holds cannot be right.
+      ...characters.filter(([, times]) => times).map(([name, times]) =>
         square(name, name, { class: "right" }, `${visible(name)}: ${percent(1 - (wrong.get(name) ?? 0) / times, 1)} of ${count(times)} right`),
       ),
       ...confusions.map(([reference, hypothesis, times]) => {
