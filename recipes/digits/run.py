@@ -31,7 +31,8 @@ def main() -> None:
             *training_options,
         )
         run("-m", "asr", "export", options.run_dir, "--output", model)
-    if not (result / "report.json").exists():
+    report = result / "report.json"
+    if not report.exists() or report.stat().st_mtime < model.stat().st_mtime:
         run("-m", "asr", "evaluate", test, "--model", model, "--output", result)
     print(f"the model is {model}, its results are in {result}", file=sys.stderr)
 
