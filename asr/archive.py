@@ -27,8 +27,8 @@ DAMAGED = (
     RuntimeError,
     ValueError,
 )  # what zipfile raises where an archive is none, or not whole
-LARGE = 2**30  # bytes of a member
-MOST_INFLATION = 100  # of a large one; weights and n-grams shrink by far less
+LARGE = 2**30  # bytes of all members
+MOST_INFLATION = 100  # of large files; weights and n-grams shrink by far less
 
 
 class Archive:
@@ -72,7 +72,8 @@ def read_part(path: str | Path, name: str) -> bytes | None:
         return path.read_bytes()
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read_member(archive, name) if name in archive.namelist() else None
+            _check_size(archive, path)
+            return archive.read(name) if name in archive.namelist() else None
     except DAMAGED as error:
         raise OSError(str(error)) from error
 
@@ -92,8 +93,9 @@ def packaged_model() -> Path:
 def _read_members(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_size(archive, path)
             names = (*MEMBERS, *(OPTIONAL & set(archive.namelist())))
-            return {name: _read_member(archive, name) for name in names}
+            return {name: archive.read(name) for name in names}
     except OSError as error:
         raise BundleError(f"{path}: cannot read this model: {error}") from error
     except KeyError as error:
@@ -106,11 +108,8 @@ def _read_members(path: Path) -> dict[str, bytes]:
         raise BundleError(f"{path}: {problem}") from error
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Return what a member holds, unless a few bytes claim to become more than memory holds."""
-    member = archive.getinfo(name)
-    if member.file_size > max(LARGE, MOST_INFLATION * member.compress_size):
-        raise zipfile.BadZipFile(
-            f"{member.compress_size:,} bytes of {name} claim to be {member.file_size:,}"
-        )
-    return archive.read(member)
+def _check_size(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse a small file whose members claim to become more than memory may hold."""
+    size, claimed = path.stat().st_size, sum(member.file_size for member in archive.infolist())
+    if claimed > max(LARGE, MOST_INFLATION * size):
+        raise zipfile.BadZipFile(f"its {size:,} bytes claim to hold {claimed:,}")

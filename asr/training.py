@@ -360,7 +360,7 @@ class CtcModule(lightning.LightningModule):
             if isinstance(callback, EarlyStopping):
                 state = checkpoint.get("callbacks", {}).get(callback.state_key, {})
                 state["patience"] = callback.patience
-        settings, stored = self._settings(), checkpoint.get("asr", {})
+        settings, stored = self._settings(), {"phones": []} | checkpoint.get("asr", {})
         settings["encoder"]["dropout"] = stored.get("encoder", {}).get("dropout")
         if stored != settings:
             raise ConfigError(
@@ -458,15 +458,17 @@ class Meter(lightning.Callback):
 class StepCheckpoint(ModelCheckpoint):
     """Saves every so many updates, at moments from which a run goes on as if it never stopped."""
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Save no second time, between two halves of an update, what a run began with."""
-        super().on_train_start(trainer, pl_module)
-        self._last_global_step_saved = trainer.global_step
-
     def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
-        """Save if it is time, but not before the validation: resuming would leave that out."""
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        """Save if it is time, but neither half an update nor an epoch before its validation."""
+        loop = trainer.fit_loop.epoch_loop
+        if not (loop.batch_progress.is_last_batch or loop._should_accumulate()):
             super().on_train_batch_end(trainer, *args, **kwargs)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Save what came due with the last batch."""
+        is_due = trainer.global_step % self._every_n_train_steps == 0
+        if is_due and not self._should_skip_saving_checkpoint(trainer):
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
 class TrainingCLI(LightningCLI):

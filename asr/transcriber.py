@@ -40,7 +40,10 @@ BATCH_SECONDS = 60.0  # more is hardly faster on a CPU, but takes memory
 MOST_BATCHES = 8  # sorted by length together
 SILENCE_PEAK = 1e-4  # -80 dB: nothing but the noise of a converter
 SHORTEST_SECONDS = 0.1  # no word is shorter
-BEAM_SETTINGS = {"beam_width", "lm_weight", "word_score", "hotword_score", "char_lm_weight"}
+BEAM_SETTINGS = {
+    *("beam_width", "lm_weight", "word_score", "unknown_score", "hotword_score", "prior_weight"),
+    *("char_lm_weight", "char_score"),
+}
 
 
 @dataclass(frozen=True, slots=True)

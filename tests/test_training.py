@@ -174,13 +174,23 @@ def test_a_run_stopped_early_started_again_does_nothing(corpus, tmp_path):
 def test_no_checkpoint_is_of_half_an_update_or_of_an_epoch_not_yet_validated(corpus, tmp_path):
     config = settings(corpus, tmp_path / "run", accumulate_grad_batches=2)
     config["checkpoint"] = {"every_n_train_steps": 1, "save_top_k": -1}
-    for epochs in (1, 2):
+    for epochs in (1, 3):
         config["trainer"]["max_epochs"] = epochs
         run(config, tmp_path)
-    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    updates, epoch = last["global_step"], last["global_step"] // 2
-    names = {path.stem for path in (tmp_path / "run").glob("checkpoints/last-*")}
-    assert names == {f"last-step={n}" for n in range(1, updates) if n != epoch}
+    states = {}
+    for path in (tmp_path / "run").glob("checkpoints/last-*"):
+        state = torch.load(path, weights_only=True)
+        assert path.stem == f"last-step={state['global_step']}"
+        states[state["global_step"]] = state
+    assert sorted(states) == list(range(1, max(states) + 1))
+    for step, state in states.items():
+        done = state["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        is_whole = done["current"]["processed"] % 2 == 0
+        [stopping] = [s for key, s in state["callbacks"].items() if key.startswith("Early")]
+        if step % (max(states) // 3):
+            assert is_whole
+        else:  # the end of an epoch, whose last update may have one batch
+            assert done["is_last_batch"] and stopping["best_score"].isfinite()
 
 
 def test_only_validated_epochs_can_be_the_best(corpus, tmp_path):

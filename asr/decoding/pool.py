@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import signal
-import threading
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -77,6 +77,8 @@ class DecoderPool:
         if error:
             for process in list((self._pool._processes or {}).values()):
                 process.terminate()
+            # Python 3.10 would wait until somebody reads what is queued.
+            self._pool._call_queue._reader.close()  # type: ignore[attr-defined]
         self._pool.shutdown(cancel_futures=True)
 
     def decode(
@@ -123,15 +125,18 @@ class DecoderPool:
 
 @contextmanager
 def deaf_to_ctrl_c() -> Iterator[None]:
-    """Let children ignore Ctrl-C, which reaches all processes of a terminal: one answers it."""
-    if threading.current_thread() is not threading.main_thread():
+    """Let children ignore Ctrl-C, which reaches all processes of a terminal: one answers it.
+
+    Children inherit the mask for good; here, what comes meanwhile is answered at the end.
+    """
+    if sys.platform == "win32":  # has no masks
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(*arguments: Any) -> None:

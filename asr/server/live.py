@@ -78,6 +78,9 @@ class _Session:
                 await self.backlog.put(pcm)
         except ApiError as error:
             return error
+        except WebSocketDisconnect:
+            await self.backlog.drop()
+            raise
         finally:
             await self.backlog.end()
         return None
@@ -85,13 +88,19 @@ class _Session:
     async def _hear(self, pcm: bytes) -> None:
         samples: np.ndarray = np.frombuffer(pcm, "<i2").astype(np.float32) / 2**15
         start = time.monotonic()
-        feed = partial(self.stream.feed, samples, partials=start >= self.next_partial)
+        feed = partial(self._feed, samples, partials=start >= self.next_partial)
         events = await self.service.batcher.call(feed)
         if any(event.type == "partial" for event in events):
             now = time.monotonic()
             # At most half of the time goes into partial texts: who speaks is never left behind.
             self.next_partial = now + (now - start)
         await self._tell(events)
+
+    def _feed(self, samples: np.ndarray, partials: bool) -> list[Event]:
+        """Hear samples; only the last second of many is worth a partial text."""
+        late, now = samples[: -self.sample_rate], samples[-self.sample_rate :]
+        events = self.stream.feed(late, partials=False) if len(late) else []
+        return events + self.stream.feed(now, partials=partials)
 
     async def _tell(self, events: list[Event]) -> None:
         for event in events:
@@ -153,6 +162,11 @@ class _Backlog:
             self._pcm += pcm
             self._changed.notify_all()
             await self._changed.wait_for(lambda: len(self._pcm) < self._most)
+
+    async def drop(self) -> None:
+        """Forget what is there."""
+        async with self._changed:
+            self._pcm.clear()
 
     async def end(self) -> None:
         """Let it be known that no more will come."""

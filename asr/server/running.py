@@ -23,9 +23,7 @@ class Server(uvicorn.Server):
             log_level="warning",
             access_log=False,
             ws="websockets-sansio",
-            # A client's pong queues behind audio that is not read yet, and would come too late:
-            # a live session has time limits of its own.
-            ws_ping_timeout=None,
+            ws_ping_timeout=120.0,  # a client's pong queues behind audio that is not read yet
         )
         super().__init__(config)
         self.service: Service = app.state.service

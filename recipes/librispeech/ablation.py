@@ -16,7 +16,6 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +148,12 @@ def measure(run: Path, name: str, settings: dict[str, Any]) -> None:
     if is_measured(run, name, settings):
         return
     state = state_of(run, settings)  # before, lest a file changes meanwhile
-    with suppress(typer.Exit):  # a recording cannot be read, which counts and was told
+    try:
         evaluate(**settings, model=run / "model.asr", output=run / name, media=0)
+    except typer.Exit as unreadable:  # recordings, each with a line of its own
+        raise ConfigError(
+            f"{run / name}: not all was read; run again once it can be"
+        ) from unreadable
     with whole_file(run / name / "settings.json") as partial:
         partial.write_text(state, "utf-8")
 

@@ -80,18 +80,23 @@ def main() -> int:
             f"--data.val={manifests(val)}",
             *training_options,
         )
-    stage("decode", str(run_dir), *manifests(test), "--average", str(options.average))
+    # The table is made even if some recordings could not be read.
+    code = exit_code("decode", str(run_dir), *manifests(test), "--average", str(options.average))
     stage("evaluate", str(run_dir))
-    return 0
+    return code
 
 
 def stage(name: str, *arguments: str) -> None:
     """Run one stage; leave with its exit code if it fails."""
+    if code := exit_code(name, *arguments):
+        raise SystemExit(code)
+
+
+def exit_code(name: str, *arguments: str) -> int:
+    """Run one stage and return its exit code."""
     command = [sys.executable, str(HERE / f"{name}.py"), *arguments]
     print("$", subprocess.list2cmdline(command), file=sys.stderr, flush=True)
-    code = subprocess.run(command).returncode
-    if code:
-        raise SystemExit(code)
+    return subprocess.run(command).returncode
 
 
 if __name__ == "__main__":
