@@ -155,10 +155,9 @@ class CtcModule(lightning.LightningModule):
                 )
             use_native_lstm(self.model)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, EarlyStopping) and callback.wait_count >= max(
-                1, callback.patience
-            ):
-                self.trainer.should_stop = True  # as it was when the run was stopped
+            if isinstance(callback, EarlyStopping):  # a run that was stopped remains so
+                waited = callback.wait_count
+                self.trainer.should_stop |= 0 < waited >= callback.patience
             if not isinstance(callback, EMAWeightAveraging) or callback._device:
                 continue
             if callback._average_model:  # it was made before the model was moved
@@ -466,8 +465,13 @@ class StepCheckpoint(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Save what came due with the last batch."""
-        is_due = trainer.global_step % self._every_n_train_steps == 0
-        if is_due and not self._should_skip_saving_checkpoint(trainer):
+        super().on_train_epoch_end(trainer, pl_module)
+        every = self._every_n_train_steps  # 0 if it saves by epochs or by the clock
+        if (
+            every
+            and trainer.global_step % every == 0
+            and not self._should_skip_saving_checkpoint(trainer)
+        ):
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
 

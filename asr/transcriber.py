@@ -219,9 +219,8 @@ class Transcriber:
             settings.setdefault("method", "beam")
         elif character_model and bundle.decoder.method == "greedy":
             settings.setdefault("method", "beam" if bundle.language_model else "fusion")
-        if (
-            character_model and not bundle.decoder.char_lm_weight
-        ):  # whoever gives one wants it heard
+        # Whoever gives a character model wants it heard.
+        if character_model and not bundle.decoder.char_lm_weight:
             settings.setdefault("char_lm_weight", DecoderConfig.char_lm_weight)
         config = replace(bundle.decoder, **settings)
         if config.method == "greedy" and (language_model or character_model or lexicon or hotwords):

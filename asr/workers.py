@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from asr.decoding.pool import deaf_to_ctrl_c
 from asr.errors import AsrError, AsrWarning, AudioWarning, ConfigError
+from asr.interrupts import deaf_to_ctrl_c
 from asr.transcriber import BATCH_SECONDS, OnProgress, OnSegment, Transcriber, Transcript
 
 MOST_AT_ONCE = 32  # recordings that a process is given, to batch them together

@@ -193,6 +193,13 @@ def test_no_checkpoint_is_of_half_an_update_or_of_an_epoch_not_yet_validated(cor
             assert done["is_last_batch"] and stopping["best_score"].isfinite()
 
 
+def test_checkpoints_may_be_saved_by_epochs_rather_than_by_updates(corpus, tmp_path):
+    config = settings(corpus, tmp_path / "run", max_epochs=2)
+    config["checkpoint"] = {"every_n_train_steps": 0, "every_n_epochs": 1}
+    run(config, tmp_path)
+    assert len(list((tmp_path / "run").glob("checkpoints/last-step=*.ckpt"))) == 2
+
+
 def test_only_validated_epochs_can_be_the_best(corpus, tmp_path):
     run(settings(corpus, tmp_path / "run", max_epochs=4, check_val_every_n_epoch=2), tmp_path)
     [(first, first_wer), (second, second_wer)] = sorted(

@@ -3,11 +3,9 @@
 import multiprocessing
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +19,7 @@ from asr.decoding.config import DecoderConfig
 from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.spelling import Spelling
 from asr.errors import ConfigError
+from asr.interrupts import deaf_to_ctrl_c
 from asr.lm.word_model import WordModel
 from asr.text import CharTokenizer
 
@@ -121,22 +120,6 @@ class DecoderPool:
                 "smaller language model"
             ) from error
         return results
-
-
-@contextmanager
-def deaf_to_ctrl_c() -> Iterator[None]:
-    """Let children ignore Ctrl-C, which reaches all processes of a terminal: one answers it.
-
-    Children inherit the mask for good; here, what comes meanwhile is answered at the end.
-    """
-    if sys.platform == "win32":  # has no masks
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(*arguments: Any) -> None:
