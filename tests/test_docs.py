@@ -26,10 +26,17 @@ from asr.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("[bdr]*/**/README.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("[bdr]*/**/README.md"),
+        *ROOT.glob("recipes/*/[RT]*S.md"),
+    ]
+)
 MARK = "<!-- run by tests/test_docs.py -->\n"
 SHELL = re.compile(rf"(?P<run>{MARK})?^```sh\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
-INDENTED = re.compile(r"^    (?P<line>(?:asr|python) .*)$", re.MULTILINE)
+INDENTED = re.compile(r"^    (?P<line>(?:asr|python) .*(?:(?<=\\)\n.*)*)$", re.MULTILINE)
 INLINE = re.compile(r"`(?P<line>asr [^`]+)`")
 run_page = runpy.run_path(str(DOCS / "make_recurrence_plots.py"))["run_page"]
 
@@ -52,7 +59,8 @@ def lines_to_parse() -> Iterator[tuple[Path, str]]:
         for block in SHELL.finditer(text):
             if not block["run"]:
                 yield from ((page, line) for line in lines_of(block["body"]))
-        yield from ((page, match["line"]) for match in INDENTED.finditer(text))
+        for match in INDENTED.finditer(text):
+            yield from ((page, line) for line in lines_of(match["line"]))
 
 
 def blocks_to_run() -> Iterator[Any]:

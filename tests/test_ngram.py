@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from asr.cli.main import app
-from asr.errors import AsrError, ConfigError, LanguageModelError, TextError
+from asr.data.manifest import Utterance, write_manifest
+from asr.errors import AsrError, ConfigError, LanguageModelError, ManifestError, TextError
 from asr.lm.arpa import read_arpa_head, write_arpa
 from asr.lm.ngram import FALLBACK_DISCOUNTS, encode_text, estimate
 from asr.lm.perplexity import measure_perplexity
@@ -264,6 +265,20 @@ def test_transcripts_are_one_sentence_a_line(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("HE SAID 'TIS SO\n\n' ''\nthe dogs' tails\nnext\n")
     read = list(read_sentences(tmp_path / "t.txt"))
     assert read == [["HE", "SAID", "'TIS", "SO"], ["THE", "DOGS'", "TAILS"], ["NEXT"]]
+
+
+SAID = ["Well, Mr. Fox, said he. Is he?", "' ' -", "no"]
+
+
+def test_each_transcript_of_a_manifest_is_a_sentence(tmp_path: Path) -> None:
+    said = [Utterance(str(n), tmp_path / f"{n}.wav", 1.5, text) for n, text in enumerate(SAID)]
+    write_manifest(tmp_path / "m.jsonl", said)
+    done: list[int] = []
+    read = list(read_sentences(tmp_path / "m.jsonl", on_progress=done.append))
+    assert read == [["WELL", "MR", "FOX", "SAID", "HE", "IS", "HE"], ["NO"]]
+    assert sum(done) == (tmp_path / "m.jsonl").stat().st_size
+    with pytest.raises(ManifestError, match=r"none\.jsonl: no such manifest"):
+        list(read_sentences(tmp_path / "none.jsonl"))
 
 
 RUNNING = """\

@@ -67,6 +67,13 @@ def test_mp3_copies_are_close_and_not_the_same(recipe: ModuleType) -> None:
     assert 0.001 < np.std(audio - speech) / np.std(speech) < 0.3
 
 
+def test_silence_is_digital_at_first_and_then_hisses(recipe: ModuleType, tmp_path: Path) -> None:
+    digital, *hisses = [soundfile.read(path)[0] for path in recipe.silences(tmp_path)]
+    assert digital.shape == (20 * recipe.RATE,) and not digital.any()
+    levels = [20 * math.log10(np.std(hiss)) for hiss in hisses]
+    assert levels == pytest.approx(recipe.HISS_DB[1:], abs=0.5)
+
+
 def run(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, noise: Path) -> int:
     model = write_babbler(tmp_path / "babbler.asr")
     utterances = [
@@ -91,7 +98,7 @@ def test_the_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(recipe, monkeypatch, tmp_path, noise) == 0
-    _, _, clean, *distorted, empty, alone, music = capsys.readouterr().out.splitlines()
+    _, _, clean, *distorted, empty, silence, alone, music = capsys.readouterr().out.splitlines()
     assert clean.startswith("| as they are |") and clean.endswith("+0.0% |")
     assert [line.split("|")[1].strip() for line in distorted] == [
         "noise at 10 dB",
@@ -102,6 +109,7 @@ def test_the_table(
         "44.1 kHz, stereo",
     ]
     assert empty == ""
+    assert silence.startswith("silence: ") and silence.endswith("in 5 recordings")
     assert alone.startswith(f"{noise}: ") and alone.endswith("words a minute in 1 recordings")
     assert music.startswith(f"{tmp_path / 'music'}: ") and "in 2 recordings" in music
     assert " 0.0 words" not in music  # the model babbles

@@ -12,7 +12,10 @@ from babble import write_babbler, write_tones
 from recipe_scripts import load_recipe
 from tones import SAMPLE_RATE, speak
 
+from asr.bundle import load_bundle
 from asr.data.manifest import Utterance, write_manifest
+from asr.lm.word_model import WordModel
+from asr.text import ENGLISH
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "recipes" / "librispeech" / "run.py"
@@ -78,6 +81,20 @@ def test_run_prepares_trains_decodes_and_evaluates_and_skips_what_is_done(root):
     assert "done already" in second.stderr and "decoded already" in second.stderr
     assert (root / "run" / "model.asr").stat().st_mtime_ns == model
 
+    (root / "novel.txt").write_text("A bad cab. A cab!\n" * 9)
+    for _ in range(2):
+        done = run(root, "--text", str(root / "novel.txt"))
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert "language model: done already" in done.stderr
+    bundle = load_bundle(root / "run" / "lm" / "model.asr")
+    assert bundle.language_model and bundle.decoder.method == "beam"
+    assert "| dev-clean-2 | 6 |" in (root / "run" / "lm" / "RESULTS.md").read_text()
+    assert (root / "run" / "model.asr").stat().st_mtime_ns == model
+    with (root / "manifests" / "train-clean-5.jsonl").open() as lines:  # its texts are in it
+        words = {word for line in lines for word in json.loads(line)["text"].split()}
+    ngrams = WordModel(root / "run" / "lm" / "lm.klm", ENGLISH)
+    assert set(ngrams.words) >= words | {"BAD", "CAB"}
+
 
 def test_a_failing_stage_ends_the_run(root):
     done = run(root, "--model.encoder.cell", "perceptron")
@@ -86,8 +103,9 @@ def test_a_failing_stage_ends_the_run(root):
     assert not (root / "run" / "decode").exists()
 
 
-def test_a_config_that_is_not_there_is_one_line(root):
-    done = run(root, "--config", "mini.yml")
+@pytest.mark.parametrize("option", ["--config", "--text"])
+def test_a_file_that_is_not_there_is_one_line(root, option):
+    done = run(root, option, "mini.yml")
     assert done.returncode == 2
     assert "mini.yml: no such file" in done.stderr.splitlines()[-1]
 

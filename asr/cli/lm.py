@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Build, measure and sample language models.")
 
-Texts = Annotated[list[Path], typer.Argument(help="Text files, plain, .gz or .xz.")]
+Texts = Annotated[
+    list[Path], typer.Argument(help="Text files, plain, .gz or .xz, and manifests (.jsonl).")
+]
 OnePerLine = Annotated[
     bool,
     typer.Option(

@@ -28,7 +28,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from asr.atomic import check_writable, whole_file
-from asr.data.manifest import iter_manifest
 from asr.errors import ConfigError, LanguageModelError, TextError
 from asr.lm.character import (
     PADDING,
@@ -40,12 +39,10 @@ from asr.lm.character import (
     save_character_model,
 )
 from asr.lm.pieces import learn_pieces
-from asr.lm.sentences import read_sentences
+from asr.lm.sentences import MANIFEST, read_sentences
 from asr.models.native_lstm import check_native_lstm, native_stack
-from asr.text import normalise
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"  # in the run folder
-MANIFEST = ".jsonl"
 METADATA = "asr_character_training"
 POOL = 100  # batches whose texts are sorted by length together
 
@@ -404,9 +401,6 @@ def _read_texts(paths: Sequence[Path], text_length: int, alphabet: str, bar: Pro
 
 
 def _read_file(path: Path, bar: Progress) -> Iterator[str]:
-    if path.suffix == MANIFEST:
-        yield from filter(None, (normalise(u.text) for u in iter_manifest(path)))
-        return
     size = path.stat().st_size if path.is_file() else 0
     task = bar.add_task("reading", total=size)
     for words in read_sentences(path, on_progress=lambda done: bar.advance(task, done)):

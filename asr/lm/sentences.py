@@ -1,4 +1,4 @@
-"""Text files, plain or compressed, as a stream of normalised sentences."""
+"""Text files, plain or compressed, and manifests as a stream of normalised sentences."""
 
 import gzip
 import io
@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from asr.data.manifest import iter_manifest
 from asr.errors import TextError, reason_of
 from asr.text import normalise
 
 Sentence = list[str]
+
+MANIFEST = ".jsonl"  # how its name ends; its transcripts are wanted
 
 # How much of a file is looked at to tell running text from one sentence a line.
 SAMPLE_LINES = 1000
@@ -49,7 +52,9 @@ def read_sentences(
     one_per_line: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[Sentence]:
-    """Yield the sentences of a text file as lists of normalised words, never an empty one.
+    """Yield the sentences of a file as lists of normalised words, never an empty one.
+
+    Each transcript of a manifest (``.jsonl``) is a sentence.
 
     A file without sentence punctuation in its first :data:`SAMPLE_LINES` lines, such as a list
     of transcripts, has one sentence a line. Any other is running text: sentences end at ``.``,
@@ -57,14 +62,20 @@ def read_sentences(
     apostrophes are taken off the beginnings of words, and titles such as ``Mr.`` are spelled out.
 
     Args:
-        path: UTF-8 text; what ends in .gz or .xz is decompressed on the way.
+        path: UTF-8 text, what ends in .gz or .xz is decompressed on the way; or a manifest.
         one_per_line: take each line as one sentence, whatever its punctuation.
         on_progress: called with the bytes of the file that were read since the last call.
 
     Raises:
         TextError: the file is missing, damaged or no UTF-8 text.
+        ManifestError: it is a manifest that cannot be read.
     """
     path = Path(path)
+    if path.suffix == MANIFEST:
+        yield from filter(None, (_words(utterance.text) for utterance in iter_manifest(path)))
+        if on_progress:
+            on_progress(path.stat().st_size)
+        return
     try:
         with path.open("rb") as raw, _decompressed(path, raw) as text:
             lines = iter(text)
@@ -74,13 +85,17 @@ def read_sentences(
             running = not one_per_line and any(map(_PUNCTUATED.search, sample))
             lines = itertools.chain(sample, lines)
             for sentence in _split(lines) if running else lines:
-                words = normalise(sentence).split()
-                if running:
-                    words = [_SPOKEN.get(word, word) for word in map(_unquoted, words)]
-                if words := [word for word in words if word.strip("'")]:
+                if words := _words(sentence, running):
                     yield words
     except (OSError, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise TextError(f"{path}: cannot read this text: {reason_of(error)}") from error
+
+
+def _words(sentence: str, running: bool = False) -> Sentence:
+    words = normalise(sentence).split()
+    if running:
+        words = [_SPOKEN.get(word, word) for word in map(_unquoted, words)]
+    return [word for word in words if word.strip("'")]
 
 
 def _decompressed(path: Path, raw: BinaryIO) -> IO[str]:

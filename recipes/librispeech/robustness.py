@@ -3,8 +3,8 @@
     python recipes/librispeech/robustness.py dev-clean.jsonl --noise data/noise/held_out
 
 transcribes a manifest and distorted copies of it and prints a Markdown table: word error rates with
-95 % intervals, and how much they grow. Then words a minute where nobody speaks: in the noise alone,
-and in any other folders.
+95 % intervals, and how much they grow. Then words a minute where nobody speaks: in silence, in the
+noise alone, and in any other folders.
 """
 
 import argparse
@@ -33,6 +33,7 @@ Audio = NDArray[np.float32]
 RATE = 16_000
 SNR_DB = 10.0
 MP3_KBPS = 24.0
+HISS_DB = [-np.inf, -80, -70, -60, -50]  # of full scale; the first is nothing but zeros
 
 
 def noisy(files: list[Path]) -> Callable[[int, Audio], tuple[Audio, int]]:
@@ -92,6 +93,16 @@ def copies(
         path = folder / f"{number}.flac"
         soundfile.write(path, audio, rate, "PCM_16")
         made.append(replace(utterance, audio=path))
+    return made
+
+
+def silences(folder: Path) -> list[Path]:
+    """Write recordings of 20 seconds of silence: digital, and with a microphone's hiss."""
+    made = []
+    for number, level in enumerate(HISS_DB):
+        hiss = torch.randn(20 * RATE, generator=random_generator(number)).numpy()
+        made.append(folder / f"{number}.flac")
+        soundfile.write(made[-1], 10 ** (level / 20) * hiss, RATE, "PCM_16")
     return made
 
 
@@ -165,9 +176,11 @@ def main() -> int:
                 distorted = copies(utterances, distort, Path(folder))
                 print(row(name, measure(transcriber, distorted), clean), flush=True)
         print()
-        for folder, files in speechless.items():
-            rate = words_a_minute(transcriber, files)
-            print(f"{folder}: {rate:.1f} words a minute in {len(files)} recordings", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            quiet = {"silence": silences(Path(folder))}
+            for name, files in (*quiet.items(), *speechless.items()):
+                rate = words_a_minute(transcriber, files)
+                print(f"{name}: {rate:.1f} words a minute in {len(files)} recordings", flush=True)
     except AsrError as error:
         print(f"robustness: error: {error}", file=sys.stderr)
         return 1

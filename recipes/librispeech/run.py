@@ -2,8 +2,10 @@
 
     python recipes/librispeech/run.py --config recipes/librispeech/conf/mini.yaml --root data
 
-Each stage is a command of its own and is printed before it runs. Options that this script does
-not know go to the training, for example ``--trainer.max_epochs 5``.
+With ``--text novels.txt.xz`` also a trigram of the training transcripts and that text, its weights
+tuned on the first validation set, and results with it, in the folder ``lm`` of the run. Each stage
+is a command of its own and is printed before it runs. Options that this script does not know go to
+the training, for example ``--trainer.max_epochs 5``.
 """
 
 import argparse
@@ -12,12 +14,13 @@ import sys
 from pathlib import Path
 
 import yaml
-from decode import by_name  # type: ignore[import-not-found]  # beside this file
+from decode import by_name, is_newer  # type: ignore[import-not-found]  # beside this file
 from prepare import SUBSETS  # type: ignore[import-not-found]
 
 from asr.errors import ConfigError
 
 HERE = Path(__file__).parent
+TRIGRAM = ["--order", "3", "--prune", "0", "0", "1", "--vocab", "60000"]
 
 
 def main() -> int:
@@ -42,6 +45,18 @@ def main() -> int:
         default=1,
         help="decode the mean of so many best checkpoints; a model.asr that is there stays",
     )
+    parser.add_argument(
+        "--text",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="texts for a language model, plain, .gz or .xz (default: no language model)",
+    )
+    parser.add_argument(
+        "--data.pronunciations",
+        dest="pronunciations",
+        help="how words sound; null for none (default: the config's)",
+    )
     options, training_options = parser.parse_known_args()
     if not options.config.is_file():
         parser.error(f"{options.config}: no such file; give one of {HERE / 'conf'}")
@@ -52,6 +67,10 @@ def main() -> int:
     val = options.val or [Path(path).stem for path in config["data"]["val"]]
     test = options.test or val
     run_dir = options.run_dir or Path(config["run_dir"])
+    pronunciations = options.pronunciations or config["data"].get("pronunciations") or "null"
+    for text in options.text:
+        if not text.is_file():
+            parser.error(f"--text {text}: no such file")
 
     # What is not LibriSpeech's stays where the config says.
     try:
@@ -78,12 +97,35 @@ def main() -> int:
             *("--run_dir", str(run_dir)),
             f"--data.train={manifests(train)}",
             f"--data.val={manifests(val)}",
+            f"--data.pronunciations={pronunciations}",
             *training_options,
         )
-    # The table is made even if some recordings could not be read.
-    code = exit_code("decode", str(run_dir), *manifests(test), "--average", str(options.average))
+    code = results(run_dir, manifests(test), "--average", str(options.average))
+    if options.text:
+        texts = [*manifests(train), *map(str, options.text)]
+        sounds = [] if pronunciations == "null" else ["--pronunciations", pronunciations]
+        add_language_model(run_dir, texts, manifests(val)[0], sounds)
+        code = results(run_dir / "lm", manifests(test)) or code
+    return code
+
+
+def results(run_dir: Path, manifests: list[str], *options: str) -> int:
+    """Decode and make the table, even if some recordings cannot be read; return the exit code."""
+    code = exit_code("decode", str(run_dir), *manifests, *options)
     stage("evaluate", str(run_dir))
     return code
+
+
+def add_language_model(run_dir: Path, texts: list[str], val: str, sounds: list[str]) -> None:
+    """Build a trigram of texts and fit it to the model of a run, in the folder ``lm`` there."""
+    ngrams, model, plain = run_dir / "lm/lm.klm", run_dir / "lm/model.asr", run_dir / "model.asr"
+    if is_newer(model, plain, *map(Path, texts)):
+        print(f"language model: done already, {model}", file=sys.stderr)
+        return
+    ngrams.parent.mkdir(exist_ok=True)
+    stage("asr", "lm", "build", *texts, "-o", str(ngrams), *TRIGRAM)
+    tune = ["lm", "tune", val, "--model", str(plain), "--lm", str(ngrams), *sounds]
+    stage("asr", *tune, "-o", str(model))
 
 
 def stage(name: str, *arguments: str) -> None:
@@ -93,8 +135,9 @@ def stage(name: str, *arguments: str) -> None:
 
 
 def exit_code(name: str, *arguments: str) -> int:
-    """Run one stage and return its exit code."""
-    command = [sys.executable, str(HERE / f"{name}.py"), *arguments]
+    """Run ``asr`` or a script beside this one; return its exit code."""
+    program = ["-m", "asr"] if name == "asr" else [str(HERE / f"{name}.py")]
+    command = [sys.executable, *program, *arguments]
     print("$", subprocess.list2cmdline(command), file=sys.stderr, flush=True)
     return subprocess.run(command).returncode
 
