@@ -103,6 +103,15 @@ def test_a_failing_stage_ends_the_run(root):
     assert not (root / "run" / "decode").exists()
 
 
+def test_options_of_the_training_are_not_taken_for_short_ones(root):
+    done = run(root, "--data", "other.yaml")
+    assert done.returncode
+    [training] = [
+        line for line in done.stderr.splitlines() if line.startswith("$") and "train.py" in line
+    ]
+    assert training.endswith("--data.pronunciations=null --data other.yaml")
+
+
 @pytest.mark.parametrize("option", ["--config", "--text"])
 def test_a_file_that_is_not_there_is_one_line(root, option):
     done = run(root, option, "mini.yml")

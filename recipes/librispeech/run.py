@@ -26,7 +26,9 @@ TRIGRAM = ["--order", "3", "--prune", "0", "0", "1", "--vocab", "60000"]
 def main() -> int:
     """Run the stages; leave with the exit code of the first that fails."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # --data is an option of the training, not short for another
     )
     parser.add_argument("--config", type=Path, required=True, help="such as conf/mini.yaml")
     parser.add_argument(
