@@ -156,6 +156,31 @@ def test_a_confusion_leads_to_its_utterances(opened: Opened) -> None:
     assert len(opened.ids()) == 3
 
 
+@pytest.mark.parametrize(
+    ("figure", "chosen", "kept"),
+    [("#by-speaker", "speaker s1", {"u1"}), ("#by-duration", "length 2-5 s", {"u1", "u2"})],
+)
+def test_a_group_is_chosen_by_keyboard(
+    opened: Opened, figure: str, chosen: str, kept: set[str]
+) -> None:
+    choose_by_keyboard(opened.page, figure, chosen.split(" ", 1)[1])
+    assert set(opened.ids()) == kept
+    assert opened.page.inner_text(".chip").startswith(chosen)
+    assert opened.page.inner_text("[role=status]").startswith(f"{len(kept)} of 3")
+
+
+def choose_by_keyboard(page: "playwright.Page", figure: str, name: str) -> None:
+    """Open the table behind a chart and press the button of that name."""
+    page.focus(f"{figure} summary")
+    page.keyboard.press("Enter")
+    for _ in range(page.locator(f"{figure} tbody tr").count()):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == name:
+            break
+    assert page.evaluate("document.activeElement.tagName") == "BUTTON"
+    page.keyboard.press("Enter")
+
+
 def test_errors_are_marked_by_more_than_colour(opened: Opened) -> None:
     pairs = opened.page.locator(".row >> nth=0 >> .pair.D")
     assert pairs.count() == 2
@@ -188,6 +213,48 @@ def test_an_opened_row_shows_and_plays_its_sound(opened: Opened) -> None:
     wait_for(page, "document.querySelector('.word.now')")
     wait_for(page, "document.querySelector('audio').ended")
     assert row.locator(".playing").count() == 0
+
+
+def test_opened_rows_are_painted_anew_for_another_scheme(opened: Opened) -> None:
+    page = opened.page
+    page.evaluate(
+        """() => { window.added = 0; const { addEventListener } = MediaQueryList.prototype;
+            MediaQueryList.prototype.addEventListener = function (...all) {
+                window.added += 1; addEventListener.apply(this, all); }; }"""
+    )
+    for order in ("longest", "shortest", "most errors"):  # each of which draws all rows anew
+        page.select_option("select >> nth=1", order)
+        page.click(".row:has(.media) .open")
+    assert page.evaluate("window.added") == 0  # such a listener would outlive its row
+    wait_for(page, "document.querySelector('.lane canvas').width !== 300")  # painted
+    picture = "document.querySelector('.lane canvas').toDataURL()"
+    page.evaluate(f"window.light = {picture}")
+    page.emulate_media(color_scheme="dark")
+    wait_for(page, f"{picture} !== window.light")
+
+
+def test_a_sound_that_is_sought_keeps_one_animation(opened: Opened) -> None:
+    page = opened.page
+    page.evaluate(
+        """() => { window.times = []; const original = requestAnimationFrame;
+            requestAnimationFrame = (call) => original((time) => {
+                window.times.push(time); call(time); }); }"""
+    )
+    page.locator(".row:has(.media) .play").first.click()
+    wait_for(page, "document.querySelector('.play.playing')")
+    page.evaluate(
+        """async () => { const audio = document.querySelector("audio");
+            for (let i = 0; i < 5; i++) {
+                const sought = new Promise((resolve) =>
+                    audio.addEventListener("seeked", resolve, { once: true }));
+                audio.currentTime = 0.1;
+                await sought;
+            }
+            window.times = []; }"""
+    )
+    wait_for(page, "window.times.length > 10")
+    times = page.evaluate("window.times")
+    assert len(times) == len(set(times))  # one call in each frame
 
 
 def test_recordings_beside_the_page_play_too(opened: Opened) -> None:
@@ -279,6 +346,10 @@ def test_two_systems_are_laid_side_by_side(browser: "playwright.Browser", tmp_pa
     for text in ("old", "new", "Difference", "paired bootstrap"):
         assert text in page.inner_text("#headline")
     assert page.locator("#by-speaker circle").count() == 4
+    choose_by_keyboard(page, "#by-speaker", "s1")
+    assert set(opened.ids()) == {"u1", "u3"}
+    assert page.inner_text(".chip").startswith("speaker s1")
+    page.click(".chip")
     page.select_option("select >> nth=0", "improved")
     assert opened.ids() == ["u1"]
     columns = page.locator(".row .triple:not(.labels)").all()

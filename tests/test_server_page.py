@@ -1,6 +1,7 @@
 """The web page, in a real Chromium without a window."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from tones import SAMPLE_RATE
 
 from asr.formats.plain import to_dict, to_txt
 from asr.formats.subtitles import to_srt, to_vtt
+from asr.server.limits import Limits
 from asr.transcriber import Transcriber, choose_device
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -206,6 +208,62 @@ def test_the_microphone_is_heard_live(page: "playwright.Page") -> None:
     assert page.inner_text("#name").startswith("recording ")
 
 
+def test_a_recording_keeps_its_last_samples(page: "playwright.Page") -> None:
+    """The worklet passes on 4096 samples at a time; a recording rarely ends with the last."""
+    lengths = page.evaluate(
+        """async () => {
+            const { Recorder } = await import("/page/recorder.js");
+            const lengths = [];
+            for (let i = 0; i < 3; i++) {
+                let heard;
+                const first = new Promise((resolve) => { heard = resolve; });
+                const recorder = await Recorder.start(heard);
+                await first;
+                lengths.push((await recorder.stop()).length);
+            }
+            return lengths; }"""
+    )
+    assert all(lengths)
+    assert any(length % 4096 for length in lengths), lengths
+
+
+REFUSED = """() => { const Original = WebSocket; WebSocket = class extends Original {
+    constructor(address, protocols) { super(new URL("/nothing", address), protocols); } } }"""
+LOST = """() => { const Original = WebSocket; WebSocket = class extends Original {
+    constructor(...all) { super(...all); this.addEventListener("open", () => this.close()); } } }"""
+
+
+@pytest.mark.parametrize(
+    ("happens", "reason"), [(REFUSED, "did not accept"), (LOST, "connection was lost")]
+)
+def test_a_live_session_that_fails_is_told(
+    page: "playwright.Page", happens: str, reason: str
+) -> None:
+    page.evaluate(happens)
+    for _ in range(2):  # one can try again
+        page.click("#record")
+        page.wait_for_selector("#error:not([hidden])")
+        assert reason in page.inner_text("#message")
+        assert page.is_hidden("#live")  # it says "Speak …"
+        page.wait_for_timeout(1000)
+        page.click("#stop")  # what was said until then is not lost
+        page.wait_for_selector("#recording", state="hidden")
+        assert words(page)
+        assert page.is_hidden("#error")
+
+
+def test_what_ends_a_live_session_is_told(
+    browser: "playwright.Browser", transcriber: Transcriber
+) -> None:
+    with serving(transcriber, Limits(seconds=1.0)) as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        page.click("#record")
+        page.wait_for_selector("#error:not([hidden])")
+        assert "longer than the 1 s that this server takes" in page.inner_text("#message")
+        page.close()
+
+
 def test_a_key_is_asked_for(
     browser: "playwright.Browser", transcriber: Transcriber, recording: Path
 ) -> None:
@@ -222,6 +280,53 @@ def test_a_key_is_asked_for(
         page.click("#record")
         wait_for(page, "document.querySelector('#live').innerText.trim().length > 10")
         page.close()
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "ключ", "a\tb"])
+def test_a_key_that_cannot_be_sent_is_refused_by_the_page(
+    browser: "playwright.Browser", transcriber: Transcriber, key: str
+) -> None:
+    with serving(transcriber, api_key="secret") as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        page.fill("#key", key)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#unusable:not([hidden])")
+        assert page.is_visible("#access")
+        assert page.is_hidden("#error")
+        page.fill("#key", "secret")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#source:not([hidden])")
+        page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_that_come_later_can_be_read(
+    browser: "playwright.Browser", server: Serving, recording: Path, scheme: str
+) -> None:
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(server.url)
+    page.set_input_files("#file", recording)
+    words(page)
+    page.evaluate("document.querySelector('#transcript').classList.add('playing')")
+    page.evaluate("document.querySelector('.word.later').className = 'word later'")  # a sure one
+    wait_for(page, "!document.getAnimations().length")  # colours change gradually
+    styles = page.locator(".word.later").evaluate_all(
+        """nodes => nodes.map((node) => { const { color, opacity } = getComputedStyle(node);
+            return [node.className, color, opacity]; })"""
+    )
+    card = page.evaluate("getComputedStyle(document.querySelector('#result')).backgroundColor")
+    soft = page.evaluate("getComputedStyle(document.querySelector('#summary')).color")
+    page.close()
+    assert len({name for name, _, _ in styles}) > 1
+    for name, colour, opacity in styles:
+        assert opacity == "1"
+        assert contrast(in_hex(colour), in_hex(card)) >= 4.5, name
+        assert (colour == soft) == (name == "word later"), name
+
+
+def in_hex(colour: str) -> str:
+    return "#" + "".join(f"{int(value):02x}" for value in re.findall(r"\d+", colour))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

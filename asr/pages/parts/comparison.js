@@ -91,7 +91,7 @@ function showChanges(list) {
     const part = html("span", { class: key, title: `${label}: ${count(number)}`, onclick: show });
     part.style.flexGrow = number;
     if (number) bar.append(part);
-    rows.push([html("button", { type: "button", class: "confusion", onclick: show }, html("i", { class: key, "aria-hidden": "true" }), label), note, count(number), percent(number / utterances.length, 1)]);
+    rows.push([pickButton(show, html("i", { class: key, "aria-hidden": "true" }), label), note, count(number), percent(number / utterances.length, 1)]);
   }
   $("#changes").append(bar, html("div", { class: "scroll" }, table(["utterances", "", "number", "share"], rows)));
 }
@@ -127,7 +127,7 @@ function showSpeakers(list) {
       }),
     ];
   });
-  const rows = speakers.map((speaker) => [speaker.name, count(speaker.utterances), percent(speaker.wer_a), percent(speaker.wer_b), signed(speaker.wer_b - speaker.wer_a)]);
+  const rows = speakers.map((speaker) => [pickButton(() => pick(speaker), speaker.name), count(speaker.utterances), percent(speaker.wer_a), percent(speaker.wer_b), signed(speaker.wer_b - speaker.wer_a)]);
   $("#by-speaker").append(behind("As a table", table(["speaker", "utterances", "WER of A", "WER of B", "difference"], rows)));
 }
 

@@ -49,6 +49,9 @@ function table(header, rows) {
   return html("table", {}, html("thead", {}, line(header, "th")), html("tbody", {}, ...rows.map((row) => line(row, "td"))));
 }
 
+// A cell of a table that can be chosen, by keyboard too.
+const pickButton = (onclick, ...content) => html("button", { type: "button", class: "confusion", onclick }, ...content);
+
 // A table behind a summary, for those who cannot see or point at a picture.
 function behind(summary, content) {
   return html("details", {}, html("summary", {}, summary), html("div", { class: "scroll" }, content));

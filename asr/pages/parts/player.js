@@ -6,6 +6,7 @@ class Player {
   constructor(audio) {
     this.audio = audio;
     this.track = null;
+    this.frame = 0;
     for (const name of ["play", "pause", "seeked", "loadedmetadata"]) audio.addEventListener(name, () => this.#tick());
     audio.addEventListener("error", () => {
       audio.pause(); // it does not do so by itself
@@ -53,7 +54,8 @@ class Player {
   #tick() {
     if (!this.track) return;
     this.show(this.track);
-    if (!this.audio.paused) requestAnimationFrame(() => this.#tick());
+    cancelAnimationFrame(this.frame); // one at a time, whatever happened
+    if (!this.audio.paused) this.frame = requestAnimationFrame(() => this.#tick());
   }
 }
 

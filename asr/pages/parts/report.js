@@ -46,8 +46,8 @@ function errorCard() {
   return html("div", { class: "card figure" }, html("h2", {}, "Errors"), html("p", { class: "big" }, count(errors)), bar, list);
 }
 
-function groupTable(groups, name) {
-  const rows = groups.map((group) => [group.name, count(group.utterances), count(group.words), percent(group.wer), between(group.wer_ci), percent(group.cer)]);
+function groupTable(groups, name, pick) {
+  const rows = groups.map((group) => [pickButton(() => pick(group), group.name), count(group.utterances), count(group.words), percent(group.wer), between(group.wer_ci), percent(group.cer)]);
   return table([name, "utterances", "words", "WER", "95 % interval", "CER"], rows);
 }
 
@@ -61,8 +61,9 @@ function showGroups(list) {
     $(id).hidden = false;
     const worst = members.reduce((one, other) => (other.wer > one.wer ? other : one));
     const label = `Word error rate by ${name}: ${members.length} groups, the worst ${worst.name} with ${percent(worst.wer)}`;
-    intervalChart($(id), members, report, label, (group) => list.only(`${name} ${group.name}`, keep(group)));
-    $(id).append(behind("As a table", groupTable(members, name)));
+    const pick = (group) => list.only(`${name} ${group.name}`, keep(group));
+    intervalChart($(id), members, report, label, pick);
+    $(id).append(behind("As a table", groupTable(members, name, pick)));
   }
 }
 
@@ -84,7 +85,8 @@ function showConfusions(list) {
       const keep = (item) => align(item).some((pair) => pair.kind !== "=" && pair.reference === reference && pair.hypothesis === hypothesis);
       const said = html("span", { class: reference ? "" : "none" }, reference || "inserted");
       const heard = html("span", { class: hypothesis ? "" : "none" }, hypothesis || "deleted");
-      const button = html("button", { type: "button", class: "confusion", onclick: () => list.only(`${reference || "∅"} → ${hypothesis || "∅"}`, keep) }, said, html("span", { class: "arrow" }, "→"), heard);
+      const show = () => list.only(`${reference || "∅"} → ${hypothesis || "∅"}`, keep);
+      const button = pickButton(show, said, html("span", { class: "arrow" }, "→"), heard);
       const bar = html("span", { class: "bar" });
       bar.style.width = `${(100 * times) / most}%`;
       return [button, html("span", { class: "amount" }, bar, html("span", {}, count(times)))];

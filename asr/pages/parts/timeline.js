@@ -41,6 +41,11 @@ function colourMap() {
   });
 }
 
+// One listener for all: it holds none of the rows that the list has dropped.
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const lanes of document.querySelectorAll(".lanes")) lanes.dispatchEvent(new Event("repaint"));
+});
+
 class Timeline {
   constructor(container, utterance, track, player, symbols) {
     Object.assign(this, { utterance, track, player, symbols });
@@ -48,7 +53,7 @@ class Timeline {
     const seconds = this.media?.seconds ?? track.duration;
     this.seconds = seconds;
     this.head = html("div", { class: "head" });
-    this.lanes = html("div", { class: "lanes", tabindex: 0, role: "slider", "aria-label": "Position in the recording", "aria-valuemin": 0, "aria-valuemax": seconds.toFixed(1), onclick: (event) => this.#click(event), onkeydown: (event) => this.#steer(event) });
+    this.lanes = html("div", { class: "lanes", tabindex: 0, role: "slider", "aria-label": "Position in the recording", "aria-valuemin": 0, "aria-valuemax": seconds.toFixed(1), onclick: (event) => this.#click(event), onkeydown: (event) => this.#steer(event), onrepaint: () => this.#paint() });
     this.scroller = html("div", { class: "scroller" }, this.lanes);
     this.clock = html("span", { class: "clock" });
     container.append(this.scroller, html("div", { class: "below" }, this.clock, html("span", {}, this.#note())));
@@ -57,7 +62,6 @@ class Timeline {
     this.lanes.style.width = `${this.width}px`;
     this.#build();
     this.move(player.position(track));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#paint());
   }
 
   x(seconds) {

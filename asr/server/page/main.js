@@ -3,7 +3,7 @@
 import { barsThatFit, drawBars } from "./drawing.js";
 import { Player } from "./player.js";
 import { Recorder } from "./recorder.js";
-import { modelName, openLive, transcribe, useKey } from "./server.js";
+import { isKey, modelName, openLive, transcribe, useKey } from "./server.js";
 import { decode, encode, toPcm, toWav } from "./sound.js";
 import { clock, TranscriptView } from "./transcript.js";
 
@@ -118,9 +118,18 @@ function summary(words, duration) {
   return parts.join(" · ");
 }
 
+// Without live text the recording is still transcribed in the end.
+function showNoLive(reason) {
+  $("message").textContent = `No live text: ${reason}. The recording goes on.`;
+  $("keep").hidden = true;
+  $("live").hidden = !$("live").textContent.trim();
+  show("recording", "error");
+}
+
 async function record() {
   $("audio").pause();
   $("final").textContent = $("partial").textContent = "";
+  $("live").hidden = false;
   const levels = [];
   let socket = null;
   let recorder;
@@ -146,16 +155,18 @@ async function record() {
   }
   recorder.stream.getTracks()[0].addEventListener("ended", () => $("stop").click()); // unplugged
   show("recording");
+  const onText = (type, text) => {
+    if (type === "final") $("final").textContent += ` ${text}`;
+    $("partial").textContent = type === "partial" ? text : "";
+  };
   try {
-    socket = openLive(recorder.rate, ({ type, text }) => {
-      if (type === "final") $("final").textContent += ` ${text}`;
-      if (type !== "error") $("partial").textContent = type === "partial" ? text : "";
-    });
-  } catch {
-    // Without live text the recording is still transcribed in the end.
+    socket = openLive(recorder.rate, onText, showNoLive);
+  } catch { // the browser's own message would show the key
+    showNoLive("the key has signs that a WebSocket does not take");
   }
   $("stop").focus();
   await new Promise((resolve) => $("stop").addEventListener("click", resolve, { once: true }));
+  if (socket) socket.onclose = null; // it is meant to end
   socket?.close();
   const samples = await recorder.stop();
   const now = new Date();
@@ -181,7 +192,10 @@ if (!navigator.mediaDevices?.getUserMedia) {
 $("cancel").addEventListener("click", () => running.abort());
 $("access").addEventListener("submit", (event) => {
   event.preventDefault();
-  useKey($("key").value.trim());
+  const key = $("key").value.trim();
+  $("unusable").hidden = isKey(key);
+  if (!isKey(key)) return $("key").focus();
+  useKey(key);
   afterKey();
 });
 $("copy").addEventListener("click", async () => {

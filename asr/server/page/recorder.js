@@ -1,5 +1,7 @@
 // The microphone: collects samples, and passes them on as they come.
 
+const PATIENCE = 500; // milliseconds; a browser may have suspended the thread of the sound
+
 export class Recorder {
   // onSamples is called with each Float32Array, several times a second.
   static async start(onSamples) {
@@ -22,10 +24,13 @@ export class Recorder {
     this.context = context;
     this.chunks = [];
     this.node = new AudioWorkletNode(context, "collector", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
-    this.node.port.onmessage = ({ data }) => {
-      this.chunks.push(data);
-      onSamples(data);
-    };
+    this.flushed = new Promise((resolve) => {
+      this.node.port.onmessage = ({ data }) => {
+        if (!data) return resolve();
+        this.chunks.push(data);
+        onSamples(data);
+      };
+    });
     context.createMediaStreamSource(stream).connect(this.node);
   }
 
@@ -39,6 +44,8 @@ export class Recorder {
 
   // Returns all samples.
   async stop() {
+    this.node.port.postMessage("flush");
+    await Promise.race([this.flushed, new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
     this.stream.getTracks().forEach((track) => track.stop());
     await this.context.close();
     const samples = new Float32Array(Math.round(this.seconds * this.rate));

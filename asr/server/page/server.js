@@ -10,6 +10,11 @@ export class ServerError extends Error {
   }
 }
 
+// Printable ASCII: fetch throws at a header with anything beyond Latin-1.
+export function isKey(value) {
+  return /^[ -~]*$/.test(value);
+}
+
 export function useKey(value) {
   key = value;
 }
@@ -38,12 +43,19 @@ export async function transcribe(blob, name, signal) {
   return ask("v1/audio/transcriptions", { method: "POST", body: form, signal });
 }
 
-// Opens a session of live audio; what the server says goes to onMessage.
-export function openLive(sampleRate, onMessage) {
+// Opens a session of live audio; texts go to onText, and why it came to an end to onEnd.
+export function openLive(sampleRate, onText, onEnd) {
   const address = new URL(`v1/audio/live?sample_rate=${sampleRate}`, location.href);
   address.protocol = address.protocol.replace("http", "ws");
   const protocols = key ? ["live", `openai-insecure-api-key.${key}`] : ["live"];
   const socket = new WebSocket(address, protocols);
-  socket.onmessage = (event) => onMessage(JSON.parse(event.data));
+  let reason = "the server did not accept the connection";
+  socket.onopen = () => { reason = "the connection was lost"; };
+  socket.onmessage = (event) => {
+    const { type, text, error } = JSON.parse(event.data);
+    if (type === "error") reason = error.message;
+    else onText(type, text);
+  };
+  socket.onclose = () => onEnd(reason);
   return socket;
 }

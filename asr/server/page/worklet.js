@@ -7,6 +7,14 @@ class Collector extends AudioWorkletProcessor {
     super();
     this.samples = new Float32Array(SIZE);
     this.count = 0;
+    this.port.onmessage = () => this.flush();
+  }
+
+  // Passes on what is not enough for a message yet; null says that it was the last.
+  flush() {
+    this.port.postMessage(this.samples.slice(0, this.count));
+    this.port.postMessage(null);
+    this.count = 0;
   }
 
   process([[channel]]) {
