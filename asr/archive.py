@@ -4,7 +4,6 @@ A second and more of the start of ``asr transcribe`` goes by until torch is impo
 at work; inflating the n-grams, two tenths of a second, needs none of Python's and takes another.
 """
 
-import lzma
 import zipfile
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +20,6 @@ OPTIONAL = frozenset({*LANGUAGE_MODELS, CHARACTER_MODEL, PRONUNCIATIONS})
 DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     EOFError,
     NotImplementedError,  # zipfile's word for a compression that it does not know
     RuntimeError,
@@ -73,7 +71,7 @@ def read_part(path: str | Path, name: str) -> bytes | None:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_size(archive, path)
-            return archive.read(name) if name in archive.namelist() else None
+            return _read(archive, name) if name in archive.namelist() else None
     except DAMAGED as error:
         raise OSError(str(error)) from error
 
@@ -95,7 +93,7 @@ def _read_members(path: Path) -> dict[str, bytes]:
         with zipfile.ZipFile(path) as archive:
             _check_size(archive, path)
             names = (*MEMBERS, *(OPTIONAL & set(archive.namelist())))
-            return {name: archive.read(name) for name in names}
+            return {name: _read(archive, name) for name in names}
     except OSError as error:
         raise BundleError(f"{path}: cannot read this model: {error}") from error
     except KeyError as error:
@@ -106,6 +104,21 @@ def _read_members(path: Path) -> dict[str, bytes]:
         else:
             problem = "not a model bundle; give the path of an .asr file"
         raise BundleError(f"{path}: {problem}") from error
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a member's content, of which no more is inflated than it claims to hold.
+
+    Raises:
+        KeyError: there is no such member.
+        NotImplementedError: it is packed otherwise than models are; of bzip2 and LZMA, zipfile
+            inflates all that it has read.
+    """
+    member = archive.getinfo(name)
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise NotImplementedError(f"{name} is not packed by deflate")
+    with archive.open(member) as file:
+        return file.read(member.file_size)
 
 
 def _check_size(archive: zipfile.ZipFile, path: Path) -> None:

@@ -13,8 +13,9 @@ from asr.errors import ConfigError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to, and move it there when all went well.
 
-    After an error nothing is left behind and an older file at ``path`` is untouched. What is no
-    file, such as ``/dev/null`` or a pipe, is written to itself.
+    After an error nothing is left behind and an older file at ``path`` is untouched. A link stays,
+    and the file that it names is replaced. What is no file, such as ``/dev/null`` or a pipe, is
+    written to itself.
 
     Raises:
         OSError: the folder cannot be made or the file not be moved.
@@ -23,6 +24,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     if _is_device(path):
         yield path
         return
+    path = _target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
@@ -44,8 +46,9 @@ def check_writable(path: str | Path) -> None:
             raise ConfigError(f"{path}: is a folder; name a file to write")
         if _is_device(path):
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = _partial(path)
+        target = _target(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = _partial(target)
         partial.touch()
         partial.unlink(missing_ok=True)
     except OSError as error:
@@ -56,6 +59,11 @@ def check_writable(path: str | Path) -> None:
 
 def _is_device(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _target(path: Path) -> Path:
+    """Follow links, of which /dev/stdout is one."""
+    return Path(os.path.realpath(path))
 
 
 def _partial(path: Path) -> Path:

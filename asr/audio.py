@@ -28,6 +28,7 @@ import soundfile
 import soxr
 
 from asr.errors import AudioError, AudioWarning
+from asr.interrupts import deaf_to_ctrl_c
 
 Waveform = npt.NDArray[np.float32]
 OnDamage = Callable[[str], None]
@@ -169,6 +170,8 @@ def _regular_file(source: str | Path | BinaryIO) -> Iterator[Path]:
     """Give a file that can seek: streams and named pipes are copied to a temporary one."""
     with ExitStack() as stack:
         if source == "-":
+            if sys.stdin is None:
+                raise AudioError("standard input is closed; pipe a recording into it")
             stream: BinaryIO = sys.stdin.buffer
         elif isinstance(source, str | Path):
             path = Path(source)
@@ -358,9 +361,7 @@ def _ffmpeg_blocks(
     frames, rate = 0, 1
     with (
         tempfile.TemporaryFile() as log,
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
-        ) as process,
+        _deaf_process(command, log) as process,
     ):
         assert process.stdout is not None
         for rate, block in _au_blocks(process.stdout, block_seconds):
@@ -374,6 +375,14 @@ def _ffmpeg_blocks(
         )
     if complains:
         on_damage(_damage("cut short or damaged", name, frames / rate))
+
+
+def _deaf_process(command: list[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Start a process that ends with its output, not with Ctrl-C: a server finishes what runs."""
+    with deaf_to_ctrl_c():
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+        )
 
 
 def _au_blocks(stream: IO[bytes], block_seconds: float) -> Iterator[tuple[int, Waveform]]:

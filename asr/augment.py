@@ -76,7 +76,7 @@ class WaveAugmentConfig:
     """How often and how strongly waveforms are distorted while training.
 
     Attributes:
-        speeds: speed factors, one drawn per utterance; pitch moves along.
+        speeds: speed factors in whole percents, one drawn per utterance; pitch moves along.
         band_limit_probability: share of utterances low-passed, as telephones and MP3 do.
         band_limit_hz: lowest and highest cut-off.
         room_probability: share of utterances put into a simulated room.
@@ -107,6 +107,8 @@ class WaveAugmentConfig:
     def __post_init__(self) -> None:
         if not self.speeds or min(self.speeds) <= 0:
             raise ConfigError(f"speeds {self.speeds} must name at least one factor above 0")
+        if odd := [speed for speed in self.speeds if abs(100 * speed - round(100 * speed)) > 1e-6]:
+            raise ConfigError(f"speeds: {odd[0]} is no whole percent, as 0.95 is; round it")
         if self.noise_probability and not self.noise_dir:
             raise ConfigError("noise_probability is set but noise_dir is not: name a folder")
         if self.noise_dir and not self.noise_probability:

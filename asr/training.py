@@ -2,6 +2,7 @@
 
 import math
 import re
+import signal
 import time
 import warnings
 import zipfile
@@ -23,6 +24,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 from torch.nn.functional import ctc_loss
@@ -536,7 +538,8 @@ class TrainingCLI(LightningCLI):
 
         Raises:
             ConfigError: the training would have no end; its last updates would never be
-                validated, nor kept; the weights would have half precision.
+                validated, nor kept; checkpoints would bear the error rate of others; the weights
+                would have half precision.
         """
         trainer = self.config.trainer
         if trainer.accelerator == "auto" and torch.backends.mps.is_available():
@@ -551,6 +554,12 @@ class TrainingCLI(LightningCLI):
                 "--trainer.max_steps ends between two validations, so that the last updates would "
                 "be lost; give --trainer.max_epochs, with --trainer.limit_train_batches if an "
                 "epoch is too long"
+            )
+        if trainer.val_check_interval not in (None, 1.0):
+            raise ConfigError(
+                f"--trainer.val_check_interval {trainer.val_check_interval}: checkpoints are kept "
+                "at the end of an epoch, by its own error rate; give "
+                "--trainer.limit_train_batches if an epoch is too long"
             )
         epochs, every = trainer.max_epochs, trainer.check_val_every_n_epoch or 1
         if epochs is not None and epochs < 1:
@@ -642,3 +651,7 @@ def main() -> None:
         if line.startswith("Caught "):  # by a process that reads data, with its traceback
             line = re.sub(r"^asr\.errors\.\w+: ", "", line.splitlines()[-1])
         raise SystemExit(f"train: error: {line}") from error
+    except (MisconfigurationException, OSError) as error:
+        raise SystemExit(f"train: error: {str(error).splitlines()[0]}") from error
+    except SIGTERMException as error:  # Lightning's, with the exit code of a training that ended
+        raise SystemExit(128 + signal.SIGTERM) from error

@@ -40,6 +40,7 @@ BATCH_SECONDS = 60.0  # more is hardly faster on a CPU, but takes memory
 MOST_BATCHES = 8  # sorted by length together
 SILENCE_PEAK = 1e-4  # -80 dB: nothing but the noise of a converter
 SHORTEST_SECONDS = 0.1  # no word is shorter
+CONFIDENCE_SETTINGS = {"confidence_scale", "confidence_offset"}
 BEAM_SETTINGS = {
     *("beam_width", "lm_weight", "word_score", "unknown_score", "hotword_score", "prior_weight"),
     *("char_lm_weight", "char_score"),
@@ -212,6 +213,8 @@ class Transcriber:
             BundleError: the model cannot be loaded.
             ConfigError: the device does not exist; decoder settings contradict each other.
             LanguageModelError: a language model or lexicon cannot be used.
+            PronunciationError: the bundle's pronunciations are damaged.
+            TextError: they have a phone that the model lacks.
         """
         chosen = choose_device(device)
         bundle = load_bundle(model or packaged_model())
@@ -222,6 +225,7 @@ class Transcriber:
         # Whoever gives a character model wants it heard.
         if character_model and not bundle.decoder.char_lm_weight:
             settings.setdefault("char_lm_weight", DecoderConfig.char_lm_weight)
+            settings.setdefault("char_score", DecoderConfig.char_score)
         config = replace(bundle.decoder, **settings)
         if config.method == "greedy" and (language_model or character_model or lexicon or hotwords):
             raise ConfigError("greedy decoding takes no language model, lexicon or hotwords")
@@ -257,6 +261,8 @@ class Transcriber:
                 spelling=spelling,
             )
         calibration = Calibration(config.confidence_scale, config.confidence_offset)
+        if config.method != bundle.decoder.method and not settings.keys() & CONFIDENCE_SETTINGS:
+            calibration = Calibration()  # the stored one is of words that the other method finds
         acoustic = bundle.model.in_phones() if spelling else bundle.model
         return cls(acoustic, chosen, decoder, calibration, config)
 

@@ -30,9 +30,10 @@ from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Decoder
 from asr.decoding.priors import scaled_priors
 from asr.decoding.tuning import word_error_rate
+from asr.errors import AsrError
 from asr.lm.word_model import WordModel
 from asr.models.ctc import CtcModel
-from asr.text import CharTokenizer
+from asr.text import CharTokenizer, normalise
 from asr.transcriber import Transcriber, sound_spelling
 
 PEER = Path(__file__).with_name("pyctcdecode_beam.py")
@@ -81,11 +82,16 @@ def main() -> None:
     bundle = load_bundle(options.model)
     utterances = read_manifest(options.manifest)
     audio = sum(utterance.duration for utterance in utterances)
-    references = [utterance.text for utterance in utterances]
+    references = [normalise(utterance.text) for utterance in utterances]
     paths = [utterance.audio for utterance in utterances]
 
     def log_probs_of(model: CtcModel) -> list[np.ndarray]:
-        return Transcriber(model, torch.device("cpu")).log_probs_of(paths)
+        rows = []
+        for result in Transcriber(model, torch.device("cpu")).log_probs_of(paths):
+            if isinstance(result, AsrError):
+                parser.error(str(result))
+            rows.append(result)
+        return rows
 
     def show(name: str, texts: list[str], seconds: float) -> None:
         rate = word_error_rate(references, texts)

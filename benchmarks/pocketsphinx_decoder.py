@@ -28,13 +28,14 @@ seconds, start = 0.0, time.process_time()
 for line in manifest.read_text("utf-8").splitlines():
     entry = json.loads(line)
     audio, rate = soundfile.read(manifest.parent / entry["audio_filepath"], dtype="float32")
-    samples = soxr.resample(audio, rate, RATE)
+    samples = soxr.resample(audio, rate, RATE).clip(-1, 1)
     decoder.start_utt()
     decoder.process_raw((samples * 32767).astype(np.int16).tobytes(), full_utt=True)
     decoder.end_utt()
     found = decoder.hyp()
     text = VARIANT.sub("", found.hypstr).upper() if found else ""
-    row = {"id": entry["id"], "reference": entry["text"], "hypothesis": text}
+    name = entry.get("id", Path(entry["audio_filepath"]).stem)
+    row = {"id": name, "reference": entry["text"], "hypothesis": text}
     print(json.dumps(row), flush=True)
     seconds += len(samples) / RATE
 used = time.process_time() - start

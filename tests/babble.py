@@ -29,8 +29,19 @@ def babbling_model() -> CtcModel:
     return model
 
 
-def write_babbler(path: Path) -> Path:
-    save_bundle(path, babbling_model(), DecoderConfig(), "# Babbler\n\nTrained on nothing.\n")
+def babbler_in_phones() -> CtcModel:
+    """A model whose phones are its letters, with the same probabilities."""
+    letters = babbling_model()
+    phones = tuple(f"{letter}{letter}" for letter in "ABCDEF")
+    model = CtcModel(letters.features_config, letters.encoder_config, " ABCDEF", phones).eval()
+    model.load_state_dict(letters.state_dict(), strict=False)
+    model.phone_output.load_state_dict(letters.output.state_dict())
+    return model
+
+
+def write_babbler(path: Path, model: CtcModel | None = None) -> Path:
+    card = "# Babbler\n\nTrained on nothing.\n"
+    save_bundle(path, model or babbling_model(), DecoderConfig(), card)
     return path
 
 

@@ -1,5 +1,6 @@
 """The file of a bundle is read in the background; what is wrong in it is told when asked for."""
 
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -48,6 +49,23 @@ def test_what_claims_to_become_far_too_much_is_not_inflated(tmp_path: Path) -> N
         Archive(path).members()
     with pytest.raises(OSError, match=message):
         read_part(path, WEIGHTS)
+
+
+def test_what_becomes_more_than_it_claims_is_not_inflated(tmp_path: Path) -> None:
+    path = tmp_path / "liar.asr"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in MEMBERS:
+            file.writestr(name, bytes(10**8 if name == WEIGHTS else 10))
+    with zipfile.ZipFile(path, "a") as file:
+        file.getinfo(WEIGHTS).file_size = 1000
+        file.writestr("more", b"")  # so that the directory is written anew
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleError, match=r"liar\.asr: the model is damaged"):  # its checksum
+            Archive(path).members()
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

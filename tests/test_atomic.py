@@ -45,6 +45,17 @@ def test_what_is_no_file_is_written_to_itself(tmp_path: Path) -> None:
     assert null.is_char_device()
 
 
+def test_a_link_stays_and_the_file_that_it_names_is_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "folder" / "file.txt", tmp_path / "link"
+    link.symlink_to(target)
+    for text in ("text", "other text"):  # first it names no file yet
+        check_writable(link)
+        with whole_file(link) as partial:
+            partial.write_text(text)
+        assert link.readlink() == target and target.read_text() == text
+    assert list(target.parent.iterdir()) == [target]
+
+
 def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.txt"
     check_writable(path)

@@ -571,6 +571,14 @@ def test_stopping_early_ends_ffmpeg(tmp_path, monkeypatch):
     blocks.close()  # would hang, were the process left to run
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a single process")
+def test_ctrl_c_does_not_cut_a_recording_that_a_server_finishes(tmp_path, monkeypatch):
+    """A terminal sends it to ffmpeg, too."""
+    path, _ = alien_file(tmp_path)
+    stand_in(monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGINT)" + AU)
+    assert len(load_audio(path, 8000)) == 16_000
+
+
 @pytest.mark.parametrize("ending", ["sys.exit(1)", "print('broken', file=sys.stderr)"])
 def test_what_ffmpeg_complains_of_is_a_warning_if_there_is_sound(tmp_path, monkeypatch, ending):
     path, _ = alien_file(tmp_path)

@@ -356,6 +356,7 @@ def test_one_step_does_not_move_the_draws_of_another() -> None:
     [
         ({"speeds": ()}, "at least one factor"),
         ({"speeds": (1.0, 0.0)}, "above 0"),
+        ({"speeds": (0.9, 0.975)}, "speeds: 0.975 is no whole percent"),
         ({"noise_probability": 0.5}, "noise_dir is not"),
         ({"noise_dir": "noise"}, "noise_probability is 0"),
     ],

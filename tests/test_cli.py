@@ -494,6 +494,14 @@ def test_evaluate_counts_the_errors(manifest: Path, model: Path, transcriber: Tr
     assert json.loads(rows[0])["hits"] == hits
 
 
+def test_evaluate_refuses_an_output_that_it_cannot_write_before_the_work(manifest: Path) -> None:
+    blocked = manifest.parent / "o" / "report.json"
+    blocked.mkdir(parents=True)
+    result = run("evaluate", manifest, "--model", "none.asr", "--output", blocked.parent)
+    assert result.exit_code == 1
+    assert f"{blocked}: is a folder" in result.stderr  # and not that there is no such model
+
+
 def test_evaluate_prints_a_table(manifest: Path, model: Path) -> None:
     result = run("evaluate", manifest, "--model", model)
     for text in ("WER", "CER", "bootstrap over speakers", "2 utterances", "ann", "x real time"):

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from babble import write_babbler, write_tones
@@ -17,6 +18,7 @@ from typer.testing import CliRunner, Result
 from asr.cli.main import app
 from asr.cli.outputs import Output
 from asr.cli.recordings import Recording
+from asr.errors import ConfigError
 from asr.formats.registry import renderers
 from asr.transcriber import Segment, Transcriber, Transcript
 
@@ -199,6 +201,20 @@ def test_what_is_done_is_printed_although_it_was_broken_off(
     told = output.interrupt()
     assert told == "interrupted: 1 of 3 recordings are done; a.wav had come to 1:02:15"
     assert json.loads(capsys.readouterr().out)["text"] == "B"
+
+
+def test_what_is_done_is_printed_although_the_rest_cannot_be(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(*_: Any) -> Iterator[tuple[int, Transcript]]:
+        yield 0, Transcript("a.wav", 5.0, "A", ())
+        raise ConfigError("too much for the memory")
+
+    monkeypatch.setattr("asr.cli.transcribe._transcribe", too_much)
+    result = run("transcribe", folder / "0.wav", folder / "1.wav", "--format", "json")
+    assert result.exit_code == 1 and "too much for the memory" in result.stderr
+    assert [entry["text"] for entry in json.loads(result.stdout)] == ["A"]
+    assert "1 of 2 recordings are done" in result.stderr
 
 
 def test_a_part_of_a_single_recording_is_still_a_file_of_its_format(

@@ -375,6 +375,7 @@ def test_command_with_nothing_usable(tmp_path: Path) -> None:
         file.unlink()
     result = run("librispeech", tmp_path, "-o", tmp_path / "out.jsonl", "--skip-unusable")
     assert isinstance(result.exception, ManifestError)
+    assert "--skip-unusable" not in str(result.exception)
     assert not (tmp_path / "out.jsonl").exists()
 
 

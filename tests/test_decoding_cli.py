@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from babble import babbling_model, write_tones
+from babble import babbler_in_phones, babbling_model, write_tones
 from tones import SAMPLE_RATE
 from typer.testing import CliRunner
 
 from asr.archive import packaged_model
 from asr.bundle import load_bundle, save_bundle
 from asr.cli.main import app
+from asr.cli.options import _hotwords
 from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.config import DecoderConfig
@@ -31,7 +32,6 @@ from asr.lm.arpa import write_arpa
 from asr.lm.lexicon import read_lexicon
 from asr.lm.ngram import encode_text, estimate
 from asr.lm.word_model import WordModel
-from asr.models.ctc import CtcModel
 from asr.streaming import Stream
 from asr.text import CharTokenizer
 from asr.transcriber import Transcriber
@@ -101,6 +101,9 @@ def test_tune_stores_settings_and_language_model_that_transcribe_uses(
     raw = Transcriber.load(tuned).transcribe(CLIP).words
     assert [word.word for word in words] == [word.word for word in raw]
     assert [word.confidence for word in words] != [word.confidence for word in raw]
+    # Those of another method were not judged.
+    greedy = Transcriber.load(calibrated, method="greedy").transcribe(CLIP)
+    assert greedy == Transcriber.load(tuned, method="greedy").transcribe(CLIP)
 
 
 def test_processes_find_what_one_finds(arpa: Path) -> None:
@@ -320,6 +323,8 @@ def test_hotwords_from_a_file_and_from_the_command_line(arpa: Path, tmp_path: Pa
     given = run("transcribe", CLIP, "--lm", arpa, "--hotwords", "Avonlea, Green Gables")
     assert from_file.returncode == given.returncode == 0
     assert from_file.stdout == given.stdout != ""
+    phrases = ["Avonlea", "Green Gables"]
+    assert _hotwords(f"@{words}") == _hotwords(" Avonlea,Green Gables, ") == phrases
 
 
 def test_a_model_without_language_model_cannot_be_tuned(tmp_path: Path) -> None:
@@ -330,16 +335,6 @@ def test_a_model_without_language_model_cannot_be_tuned(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "holds no language model; give one with --lm" in result.stderr
     assert not (tmp_path / "x.asr").exists()
-
-
-def babbler_in_phones() -> CtcModel:
-    """A model whose phones are its letters, with the same probabilities."""
-    letters = babbling_model()
-    phones = tuple(f"{letter}{letter}" for letter in "ABCDEF")
-    model = CtcModel(letters.features_config, letters.encoder_config, " ABCDEF", phones).eval()
-    model.load_state_dict(letters.state_dict(), strict=False)
-    model.phone_output.load_state_dict(letters.output.state_dict())
-    return model
 
 
 @pytest.fixture(scope="module")

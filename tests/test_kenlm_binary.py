@@ -193,7 +193,8 @@ def test_command_builds_and_measures(tmp_path: Path) -> None:
 
 def test_transcribing_gives_the_same_text(tmp_path: Path) -> None:
     manifest = next(SAMPLES.glob("*.jsonl"))
-    model = estimate(encode_text(u.text.split() for u in read_manifest(manifest)), 2)
+    others = [u.text.split() for u in read_manifest(manifest) if u.audio.name != "river.wav"]
+    model = estimate(encode_text(others), 2)
     write_binary(tmp_path / "m.klm", model)
     write_arpa(tmp_path / "m.arpa", model)
     command = [sys.executable, "-m", "asr", "transcribe", str(SAMPLES / "river.wav"), "--lm"]
@@ -202,3 +203,4 @@ def test_transcribing_gives_the_same_text(tmp_path: Path) -> None:
         for name in ("m.klm", "m.arpa")
     ]
     assert texts[0].stdout == texts[1].stdout != ""
+    assert set(texts[0].stdout.split()) <= {word for words in others for word in words}

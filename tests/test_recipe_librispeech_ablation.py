@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from babble import write_babbler
+from babble import babbler_in_phones, write_babbler
 from tones import SAMPLE_RATE, write_corpus
 
 from asr.bundle import load_bundle
@@ -38,6 +38,7 @@ baseline: {}
 GRU, 12 units: {model.encoder.cell: gru, model.encoder.hidden_size: 12}
 one speed: {data.augment.speeds: [1.0]}
 """
+ROWS = ("baseline", "one-speed")
 
 
 @pytest.fixture
@@ -94,13 +95,21 @@ def test_each_change_is_trained_once_and_has_its_row(corpus: Path) -> None:
 @pytest.fixture
 def trained(corpus: Path) -> Path:
     """Return where the corpus is, with rows that seem to be trained already."""
-    for name in ("baseline", "one-speed"):
+    for name in ROWS:
         run = corpus / "out" / name
         (run / "tensorboard" / "version_0").mkdir(parents=True)
         (run / "tensorboard" / "version_0" / "config.yaml").write_text("seed_everything: 7")
         (run / "training.json").write_text('{"seconds": 60, "commit": "abc"}')
         write_babbler(run / "model.asr")
     return corpus
+
+
+def write_sounds(corpus: Path) -> Path:
+    """Write a dictionary in which each letter is a phone."""
+    words = {word for u in read_manifest(corpus / "train.jsonl") for word in u.text.split()}
+    lines = [f"{word} {' '.join(letter * 2 for letter in word)}\n" for word in sorted(words)]
+    (corpus / "sounds.dict").write_text("".join(lines))
+    return corpus / "sounds.dict"
 
 
 def test_rows_that_were_measured_otherwise_are_measured_anew(trained: Path) -> None:
@@ -119,16 +128,26 @@ def test_rows_that_were_measured_otherwise_are_measured_anew(trained: Path) -> N
 
     assert rows("--only", "baseline", "one speed") == ["baseline", "one speed"]
     before = reports()
-    assert rows("--only", "baseline", "--beam-width", "4") == ["baseline"]
+    by_sound = ("--pronunciations", str(write_sounds(trained)))
+    assert rows("--only", "baseline", *by_sound) == ["baseline"]
     assert measured(before) == {"baseline beam"}
     before = reports()
     write_babbler(trained / "out" / "baseline" / "model.asr")  # at another time
-    assert rows("--only", "baseline", "--beam-width", "4") == ["baseline"]
+    assert rows("--only", "baseline", *by_sound) == ["baseline"]
     assert measured(before) == {"baseline beam", "baseline greedy"}
     before = reports()
     score = ("--score", str(trained / "train.jsonl"))
     assert rows("--only", "one speed", *score) == ["one speed"]
     assert measured(before) == {"one-speed beam", "one-speed greedy"}
+
+
+def test_a_row_with_phones_is_searched_by_its_sound(trained: Path) -> None:
+    write_babbler(trained / "out" / "one-speed" / "model.asr", babbler_in_phones())
+    sounds = ("--pronunciations", str(write_sounds(trained)))
+    done = run(trained, "--only", "baseline", "one speed", *sounds)
+    assert done.returncode == 0, done.stderr[-3000:]
+    beams = [load_bundle(trained / "out" / row / "beam" / "model.asr") for row in ROWS]
+    assert [bundle.pronunciations is not None for bundle in beams] == [False, True]
 
 
 def test_a_damaged_clock_is_one_line_that_helps(trained: Path) -> None:

@@ -103,6 +103,24 @@ def test_coloured_noise_is_trained_with(tmp_path: Path) -> None:
     assert len({clip.read_bytes() for clip in clips}) == 3
 
 
+def test_clips_of_another_run_are_refused(tmp_path: Path) -> None:
+    """They would be mixed with speech, though some are now held out to test with."""
+    rain = tmp_path / "noise" / "rain"
+    write_rain(rain)
+    command = (tmp_path / "noise", "--output", tmp_path / "out", "--tunes", 0)
+    for _ in range(2):
+        assert run(*command, "--coloured", 3).returncode == 0
+    done = run(*command, "--coloured", 2)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert f"{tmp_path}/out/train/coloured/002.flac is of another run" in line
+    for name in ("00", "01", "02"):
+        (rain / f"{name}.wav").write_bytes((rain / "0.wav").read_bytes())
+    (rain / "0.wav").rename(rain / "03.wav")
+    done = run(*command, "--coloured", 3)
+    assert done.returncode == 1 and "train/rain/0.wav is of another run" in done.stderr
+
+
 def test_the_colour_is_a_straight_slope(recipe: ModuleType) -> None:
     """A line through the octaves' mean power has the slope that was drawn, 0.5 to -2."""
     slopes = []

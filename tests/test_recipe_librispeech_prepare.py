@@ -119,6 +119,18 @@ def test_wrong_checksum(server: FileServer, root: Path, capsys: pytest.CaptureFi
     assert not (root / "dev-clean.jsonl").exists()
 
 
+def test_an_archive_of_something_else_is_not_unpacked_for_good(
+    server: FileServer, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = root / "LibriSpeech" / "dev-clean.tar.gz"
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(make_archive(root / "other", "train-clean-5"))
+    assert prepare(server, root, "--subsets", "dev-clean") == 1
+    assert "holds no LibriSpeech/dev-clean; remove it" in capsys.readouterr().err
+    archive.unlink()
+    assert prepare(server, root, "--subsets", "dev-clean") == 0
+
+
 def test_archives_can_be_removed(server: FileServer, root: Path) -> None:
     assert prepare(server, root, "--subsets", "dev-clean", "--remove-archives") == 0
     assert not (root / "LibriSpeech" / "dev-clean.tar.gz").exists()

@@ -86,6 +86,12 @@ def test_run_prepares_trains_decodes_and_evaluates_and_skips_what_is_done(root):
         done = run(root, "--text", str(root / "novel.txt"))
         assert done.returncode == 0, done.stderr[-3000:]
     assert "language model: done already" in done.stderr
+    (root / "other.txt").write_text("A dad. A fad!\n" * 9)
+    os.utime(root / "other.txt", (0, 0))  # older than what was made of another text
+    other = run(root, "--text", str(root / "other.txt"))
+    assert other.returncode == 0 and "language model: done already" not in other.stderr
+    assert "FAD" in WordModel(root / "run" / "lm" / "lm.klm", ENGLISH).words
+    assert run(root, "--text", str(root / "novel.txt")).returncode == 0
     bundle = load_bundle(root / "run" / "lm" / "model.asr")
     assert bundle.language_model and bundle.decoder.method == "beam"
     assert "| dev-clean-2 | 6 |" in (root / "run" / "lm" / "RESULTS.md").read_text()
@@ -117,6 +123,17 @@ def test_a_file_that_is_not_there_is_one_line(root, option):
     done = run(root, option, "mini.yml")
     assert done.returncode == 2
     assert "mini.yml: no such file" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["", "data: {train: [a.jsonl]}", "data: [", "run_dir: run", "data: {train: 5, val: 5}"],
+)
+def test_a_config_that_lacks_what_a_run_needs_is_one_line(root, config):
+    (root / "tiny.yaml").write_text(config)
+    done = run(root)
+    assert done.returncode == 2
+    assert "tiny.yaml: needs run_dir, data.train and data.val" in done.stderr.splitlines()[-1]
 
 
 def test_two_manifests_of_the_same_name_are_one_line(root):

@@ -94,3 +94,13 @@ def test_a_sentence_that_cannot_be_read_is_named(folder: Path) -> None:
     done = run(folder, "--output", folder / "out")
     assert done.returncode == 1
     assert done.stderr == "synthesis: error: flite cannot read 'i refuse to': no such word\n"
+
+
+def test_texts_of_an_earlier_run_do_not_stay_above_other_recordings(folder: Path) -> None:
+    options = ["--output", folder / "out", "--utterances", 3]
+    assert run(folder, *options).returncode == 0
+    assert run(folder, *options, path="python").returncode == 1  # nothing was written yet
+    assert (folder / "out" / "manifest.jsonl").exists()
+    (folder / "text.txt").write_text("I REFUSE TO\n" * 30)
+    assert run(folder, *options).returncode == 1
+    assert not (folder / "out" / "manifest.jsonl").exists()

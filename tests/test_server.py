@@ -1,6 +1,7 @@
 """The server, asked by OpenAI's client and by clients that are less polite."""
 
 import asyncio
+import errno
 import inspect
 import json
 import os
@@ -10,11 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -27,7 +30,7 @@ from typer.testing import CliRunner
 from asr import audio
 from asr.cli.main import app
 from asr.cli.serve import serve
-from asr.errors import AudioError
+from asr.errors import AudioError, ConfigError
 from asr.formats.plain import to_dict, to_txt
 from asr.formats.subtitles import to_srt, to_vtt
 from asr.server.batching import Batcher
@@ -386,6 +389,27 @@ def test_a_client_that_left_is_forgotten(transcriber: Transcriber, recordings: l
         with pytest.raises(httpx.ReadTimeout), recordings[0].open("rb") as file:
             httpx.post(server.url + ROUTE, files={"file": file}, data={"model": MODEL}, timeout=0.5)
         wait_until(lambda: server.service.active == 0)
+        lines = f'{{path="{ROUTE}",status="499"}} 1.0', 'status="500"'
+        found = [line in httpx.get(f"{server.url}/metrics").text for line in lines]
+        assert found == [True, False]
+
+
+def test_a_full_disk_is_not_the_client_s_fault(
+    transcriber: Transcriber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "large.wav"
+    path.write_bytes(bytes(2_000_000))  # more than is kept in memory
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with serving(transcriber) as server:
+        assert "its log" in check_error(post(server, path), 500)
+
+
+def test_keys_that_no_browser_sends_are_refused() -> None:
+    with pytest.raises(ConfigError, match="printable ASCII"):
+        serve(api_key="sésame")
 
 
 def test_a_stopping_server_finishes_what_runs(

@@ -101,6 +101,15 @@ def test_a_wrong_message_is_told(server: Serving, message: bytes | str) -> None:
             session.recv(timeout=20)
 
 
+def test_messages_are_not_inflated_and_not_too_large(server: Serving) -> None:
+    """Else a client could fill the memory before its audio is counted."""
+    with open_session(server, compression="deflate") as session:
+        assert session.protocol.extensions == []
+        with pytest.raises(ConnectionClosedError):
+            session.send(bytes(5 * 2**20))
+            session.recv(timeout=20)
+
+
 def test_a_session_that_is_too_long_ends(server: Serving) -> None:
     with open_session(server) as session:
         session.send(bytes(2 * 21 * SAMPLE_RATE))

@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,9 +20,11 @@ from kernel import needs_kernel
 from tones import ALPHABET, SAMPLE_RATE, write_corpus
 from torch.nn.parallel import DistributedDataParallel
 
+from asr.audio import load_audio
 from asr.bundle import load_bundle, save_bundle
 from asr.checkpoint import load_checkpoint
 from asr.data.dataset import Batch
+from asr.data.manifest import read_manifest
 from asr.decoding.config import DecoderConfig
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
@@ -137,6 +140,21 @@ def test_killed_and_started_again_gives_the_same_weights(corpus, uninterrupted, 
         assert torch.equal(tensor, resumed[name]), name
 
 
+def test_a_training_that_is_terminated_does_not_claim_to_have_ended(corpus, tmp_path):
+    config = settings(corpus, tmp_path / "run", max_epochs=1000)
+    process = subprocess.Popen(
+        command(config, tmp_path),
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list((tmp_path / "run").glob("checkpoints/last.ckpt")):
+        assert process.poll() is None, "training ended before it could be terminated"
+        time.sleep(0.005)
+    process.terminate()
+    assert process.wait(60) in (128 + signal.SIGTERM, -signal.SIGTERM)
+
+
 def test_measurements_are_logged(uninterrupted):
     losses = metrics(uninterrupted, "train/loss")
     assert losses[-1] < losses[0]
@@ -215,10 +233,32 @@ def test_two_processes_train_together(corpus, tmp_path):
     odd = corpus["val"].with_name("odd.jsonl")  # so that one rank has one batch more
     odd.write_text("".join(lines[:9]))
     config = settings(
-        corpus | {"val": odd}, tmp_path / "run", devices=2, strategy="ddp", max_epochs=1
+        corpus | {"val": odd}, tmp_path / "run", devices=2, strategy="ddp", max_epochs=2
     )
     run(config, tmp_path)
-    assert metrics(tmp_path / "run", "val/wer")
+    model = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt").eval()
+    blanks, frames = 0, 0
+    for utterance in read_manifest(odd):
+        waveform = torch.from_numpy(load_audio(utterance.audio, SAMPLE_RATE))[None]
+        with torch.no_grad():
+            log_probs, _ = model.log_probs_of(waveform, torch.tensor([waveform.shape[1]]))
+        blanks += int((log_probs.argmax(dim=2) == 0).sum())
+        frames += log_probs.shape[1]
+    assert 0 < blanks < frames
+    rate = metrics(tmp_path / "run", "val/blank_rate")[-1]  # over the shares of both
+    assert rate == pytest.approx(blanks / frames, abs=1e-4)
+
+
+def test_more_processes_than_validation_batches_are_one_line(corpus, tmp_path):
+    one = corpus["val"].with_name("one.jsonl")
+    one.write_text(corpus["val"].read_text().splitlines(keepends=True)[0])
+    config = settings(corpus | {"val": one}, tmp_path / "run", devices=2, strategy="ddp")
+    done = subprocess.run(
+        command(config, tmp_path), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("train: error: ")]
+    assert lines and "2 processes, but the validation set makes only 1 batches" in lines[0]
 
 
 def test_processes_send_each_other_no_buffers(tmp_path):
@@ -484,6 +524,7 @@ def test_a_run_folder_of_another_model_is_one_line(corpus, uninterrupted, tmp_pa
         ({"max_epochs": 5, "check_val_every_n_epoch": 2}, {}, "max_epochs 5 is no multiple .* 6$"),
         ({"max_epochs": -1}, {}, "max_epochs -1: .* a number from 1$"),
         ({"max_steps": 5}, {}, "max_steps ends between two validations"),
+        ({"val_check_interval": 4}, {}, "val_check_interval 4: .*limit_train_batches"),
         ({"precision": "bf16-true"}, {}, "precision bf16-true cannot train; take 32-true"),
         ({"devices": -1}, {}, "--trainer: `devices` selected .* int > 0"),
     ],
@@ -496,6 +537,30 @@ def test_settings_that_cannot_work_are_one_line(corpus, tmp_path, trainer, model
     )
     assert done.returncode == 1
     assert re.match(f"train: error: .*{line}", done.stderr.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"run_dir": "blocked/run"}, "train: error: .*Not a directory: .*blocked/run"),
+        ({"checkpoint": {"every_n_epochs": 1}}, "train: error: .*every_n_epochs"),
+    ],
+    ids=["run_dir", "checkpoint"],
+)
+def test_what_lightning_or_the_system_refuses_is_one_line(corpus, tmp_path, change, line):
+    (tmp_path / "blocked").touch()
+    config = settings(corpus, tmp_path / "run", max_epochs=1) | change
+    done = subprocess.run(
+        command(config, tmp_path),
+        env=ENVIRONMENT,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert re.match(line, done.stderr.strip().splitlines()[-1])
+    assert "Traceback" not in done.stderr
 
 
 @needs_kernel

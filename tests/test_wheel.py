@@ -43,11 +43,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path) -> Path:
     """Return the ``asr`` command of a fresh environment that borrows the packages of this one."""
     home = wheel.parents[2] / "venv"
-    builder = venv.EnvBuilder(symlinks=os.name != "nt")
+    builder = venv.EnvBuilder(symlinks=os.name != "nt", with_pip=True)
     builder.create(home)
     context = builder.ensure_directories(home)
-    pip = [sys.executable, "-m", "pip", "--python", context.env_exe]
-    run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=wheel.parent)
+    pip = [context.env_exe, "-m", "pip", "install", "--no-deps", "--no-index"]
+    run(*pip, wheel, cwd=wheel.parent)
     # Unlike the option for system packages this borrows from a virtual environment too, and
     # leaves out what is installed in editable form there.
     borrow = "import sysconfig; print(sysconfig.get_path('purelib'))"
@@ -63,7 +63,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"asr", f"asr-{asr.__version__}.dist-info"}
     assert "asr/py.typed" in names
     assert {"asr/models/ctc.py", "asr/models/native_lstm.c"} <= set(names)
-    assert "asr/pages/parts/style.css" in names
+    for folder in ("asr/pages/parts", "asr/server/page"):
+        parts = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).glob("*.*")}
+        assert parts and parts <= set(names)
     assert (MODEL.as_posix() in names) == (ROOT / MODEL).is_file()
     for licence in ("LICENSE", "LICENSE-CMUdict"):
         assert any(name.endswith(f"licenses/{licence}") for name in names)

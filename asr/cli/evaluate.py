@@ -72,6 +72,7 @@ def evaluate(
     A recording that cannot be read counts as one in which nothing was recognised, and makes the
     exit code 1.
     """
+    from asr.atomic import check_writable
     from asr.cli.page import write_evaluation_page
     from asr.cli.report import describe, write_results
     from asr.data.manifest import read_manifest
@@ -81,7 +82,8 @@ def evaluate(
     if hypotheses and model:
         raise typer.BadParameter("--hypotheses needs no --model: nothing is transcribed")
     if output:
-        output.mkdir(parents=True, exist_ok=True)  # better refused now than after the work
+        for name in ("utterances.jsonl", "report.json", "report.html"):
+            check_writable(output / name)  # better refused now than after the work
     utterances = read_manifest(manifest)
     details: dict[str, Any] = {"manifest": str(manifest)}
     transcriber, transcripts = None, None
@@ -126,12 +128,11 @@ def evaluate(
     ]
     report = score(scored)
     entry = json.dumps(report.to_json() | details, ensure_ascii=False, indent=2)
-    if output:
-        write_results(output, entry, scored)
     typer.echo(entry if as_json else describe(report))
     if "rtf" in details and not as_json:
         typer.echo(f"\nspeed: {1 / details['rtf']:.1f} x real time on {details['device']}")
     if output:
+        write_results(output, entry, scored)
         write_evaluation_page(
             output / "report.html",
             report,

@@ -88,10 +88,15 @@ class Output:
             from asr.formats.plain import to_dict
 
             entries = [to_dict(transcript) for transcript in self._last]
-            print(json.dumps(entries, ensure_ascii=False, indent=2))
+            print(json.dumps(entries, ensure_ascii=False, indent=2), flush=True)
         else:
             for transcript in self._last:
                 self._print(transcript)
+
+    @property
+    def keeps_results(self) -> bool:
+        """Whether something that is done waits to be printed."""
+        return bool(self._held or self._last or self._segments) and not self.output_dir
 
     def interrupt(self) -> str:
         """Print what is done although the work was broken off, and return how far it came."""

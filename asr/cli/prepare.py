@@ -50,10 +50,8 @@ def prepare(
         count = f"{len(corpus.unusable)} of {len(corpus.utterances) + len(corpus.unusable)}"
         typer.echo(f"{source}: {count} recordings are unusable", err=True)
         if not (skip_unusable and corpus.utterances):
-            raise ManifestError(
-                f"{source}: no manifest written; mend the recordings above or leave them out with "
-                "--skip-unusable"
-            )
+            advice = "" if skip_unusable else " or leave them out with --skip-unusable"
+            raise ManifestError(f"{source}: no manifest written; mend the recordings above{advice}")
     write_manifest(output, corpus.utterances)
     hours = sum(utterance.duration for utterance in corpus.utterances) / 3600
     typer.echo(f"{output}: {len(corpus.utterances)} utterances, {hours:.2f} hours")

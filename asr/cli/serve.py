@@ -43,6 +43,8 @@ def serve(
     """
     from asr.errors import ConfigError
 
+    if api_key and not (api_key.isascii() and api_key.isprintable()):
+        raise ConfigError("--api-key: browsers cannot send it; take printable ASCII characters")
     try:
         from asr.server.app import create_app
         from asr.server.running import Server, address, listen

@@ -50,8 +50,10 @@ def standard_input(rate: int | None) -> Iterator[Source]:
     """Read signed 16-bit little-endian mono PCM from standard input.
 
     Raises:
-        AudioError: standard input is a terminal.
+        AudioError: standard input is a terminal, or closed.
     """
+    if sys.stdin is None:
+        raise AudioError("standard input is closed; pipe PCM into it")
     if sys.stdin.isatty():
         raise AudioError(
             "standard input is a terminal; pipe PCM into it, such as from "

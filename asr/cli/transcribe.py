@@ -128,6 +128,10 @@ def transcribe(
     except KeyboardInterrupt:
         print_note(output.interrupt())
         raise typer.Exit(130) from None
+    except AsrError:
+        if output.keeps_results:
+            print_note(output.interrupt())
+        raise
     output.finish()
     if failures or output.failures:
         raise typer.Exit(1)

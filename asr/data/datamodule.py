@@ -173,7 +173,17 @@ class SpeechDataModule(lightning.LightningDataModule):
         )
 
     def train_dataloader(self) -> ResumableLoader:
-        """Return shuffled batches of this rank, resumable mid-epoch."""
+        """Return shuffled batches of this rank, resumable mid-epoch.
+
+        Raises:
+            ConfigError: there are more processes than batches to validate on.
+        """
+        validation = self._sampler(self.val_set, shuffle=False)
+        if validation.batches < validation.world_size:  # or a process would fail at an epoch's end
+            raise ConfigError(
+                f"{validation.world_size} processes, but the validation set makes only "
+                f"{validation.batches} batches; lower --data.batch_seconds, or validate on more"
+            )
         sampler = self._sampler(self.train_set, shuffle=True)
         self.train_loader = ResumableLoader(self.train_set, sampler, self.num_workers)
         if self.position:

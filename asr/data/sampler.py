@@ -58,13 +58,17 @@ class DurationBatchSampler(Sampler[list[Draw]]):
 
     def __len__(self) -> int:
         """Return the number of batches of one rank in one epoch, wherever it starts."""
-        rounds = [
+        if self.shuffle:
+            return -(-self.batches // self.world_size)
+        return len(range(self.rank, self.batches, self.world_size))
+
+    @property
+    def batches(self) -> int:
+        """Number of batches that all ranks share."""
+        return sum(
             -(-len(bucket) // size)
             for bucket, size in zip(self.buckets, self.batch_sizes, strict=True)
-        ]
-        if self.shuffle:
-            return -(-sum(rounds) // self.world_size)
-        return len(range(self.rank, sum(rounds), self.world_size))
+        )
 
     @property
     def sampler(self) -> "DurationBatchSampler":

@@ -1,5 +1,6 @@
 """What goes wrong with a request, told in the shape of OpenAI's API."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from fastapi.exceptions import (
 )
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as RoutingError
+
+log = logging.getLogger("uvicorn.error")
 
 
 class ApiError(HTTPException):
@@ -73,7 +76,9 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
         return error.response()
     if isinstance(error, ValidationException):
         return _invalid(error).response()
-    if isinstance(error, RoutingError):
+    if isinstance(error.__cause__, OSError):  # an upload that the disk does not hold
+        log.error("cannot keep an upload: %s", error.__cause__)
+    elif isinstance(error, RoutingError):
         return ApiError(error.status_code, error.detail, headers=error.headers).response()
     return ApiError(500, "an error inside the server; its log tells more").response()
 

@@ -59,7 +59,7 @@ class Measured:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 500  # if the application fails
+        status = 499  # nginx's for a client that left before it was answered
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -70,6 +70,9 @@ class Measured:
         start = time.perf_counter()
         try:
             await self.app(scope, receive, watched)
+        except Exception:
+            status = 500
+            raise
         finally:
             # Paths that clients invent must not become labels.
             path = getattr(scope.get("route"), "path", "other")

@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from asr.errors import ConfigError
 from asr.server.service import Service
 
+MOST_BYTES = 4 * 2**20  # of a message in a live session: two minutes at 16 kHz
+
 
 class Server(uvicorn.Server):
     """A uvicorn server that, when told to stop, refuses new requests and finishes old ones.
@@ -24,6 +26,8 @@ class Server(uvicorn.Server):
             access_log=False,
             ws="websockets-sansio",
             ws_ping_timeout=120.0,  # a client's pong queues behind audio that is not read yet
+            ws_max_size=MOST_BYTES,
+            ws_per_message_deflate=False,  # a few KB would become many MB before they are counted
         )
         super().__init__(config)
         self.service: Service = app.state.service

@@ -1,13 +1,16 @@
 """Train a recipe again and again with one change each, and gather what came of it in a table.
 
     python recipes/librispeech/ablation.py --config recipes/librispeech/conf/mini.yaml \
-        --lm lm.arpa.gz --output runs/ablation --trainer.max_epochs 12
+        --lm lm.klm --pronunciations asr/assets/english.asr --output runs/ablation \
+        --trainer.max_epochs 12
 
 The changes are those of ``conf/ablation.yaml``, or of another such file; ``--only`` picks some.
 Options that this script does not know go to every training; where a change names one of them, the
-change counts. Run it again to go on where it stopped; the table so far is ``RESULTS.md`` in the
-output folder. With another language model, manifest or beam, what is trained is measured anew; the
-table has only rows that were measured alike.
+change counts. The beam of each row has weights of its own, which ``asr lm tune`` finds on the same
+manifest; with ``--pronunciations``, rows that have phones are searched by their sound. Run it again
+to go on where it stopped; the table so far is ``RESULTS.md`` in the output folder. With another
+language model, dictionary or manifest, what is trained is measured anew; the table has only rows
+that were measured alike.
 """
 
 import argparse
@@ -27,9 +30,11 @@ from asr.atomic import whole_file
 from asr.bundle import load_bundle
 from asr.cli.evaluate import evaluate
 from asr.cli.export import export
+from asr.cli.tune import tune
 from asr.data.manifest import read_manifest
 from asr.errors import AsrError, ConfigError
-from asr.lm.arpa import read_arpa_head
+from asr.lm.word_model import WordModel
+from asr.pronunciation import read_pronunciations
 
 HERE = Path(__file__).parent
 HEADER = (
@@ -47,11 +52,12 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="the baseline's settings")
     parser.add_argument("--changes", type=Path, default=HERE / "conf" / "ablation.yaml")
     parser.add_argument("--only", nargs="+", metavar="CHANGE", help="some of the changes")
+    parser.add_argument("--lm", type=Path, required=True, help="n-gram model for the beam")
     parser.add_argument(
-        "--lm", type=Path, required=True, help="n-gram model for the beam, which goes by characters"
+        "--pronunciations",
+        type=Path,
+        help="dictionary, or a model that holds one (default: the beam goes by characters)",
     )
-    parser.add_argument("--lm-weight", type=float, default=0.6, help="default: 0.6")
-    parser.add_argument("--beam-width", type=int, default=50, help="default: 50")
     parser.add_argument("--score", type=Path, help="manifest (default: the config's validation)")
     parser.add_argument("--output", type=Path, required=True, help="where the runs go")
     options, training_options = parser.parse_known_args()
@@ -64,11 +70,16 @@ def main() -> int:
             parser.error(f"choose one by --score: {options.config} validates on {validation}")
         manifest = options.score or Path(validation[0])
         read_manifest(manifest)  # better refused now than after hours
-        read_arpa_head(options.lm)
-        weights = {"lm_weight": options.lm_weight, "beam_width": options.beam_width}
+        WordModel(options.lm)
+        if options.pronunciations:
+            read_pronunciations(options.pronunciations)
         measurements: dict[str, dict[str, Any]] = {
-            "greedy": {"manifest": manifest, "decoder": "greedy"},
-            "beam": {"manifest": manifest, "decoder": "beam", "lm": options.lm, **weights},
+            "greedy": {"manifest": manifest},
+            "beam": {
+                "manifest": manifest,
+                "lm": options.lm,
+                "pronunciations": options.pronunciations,
+            },
         }
         for name in options.only or changes:
             run = folder(options.output, name)
@@ -142,14 +153,29 @@ def commit() -> str:
 def measure(run: Path, name: str, settings: dict[str, Any]) -> None:
     """Score a row's model into a folder of the run, unless it is done.
 
+    Args:
+        run: folder of the row's run.
+        name: of the folder.
+        settings: the manifest; for a beam, which is tuned on it, the language model, and the
+            dictionary if words are searched by their sound.
+
     Raises:
-        AsrError: a recording or the language model cannot be read.
+        AsrError: a recording, the language model or the dictionary cannot be read.
     """
     if is_measured(run, name, settings):
         return
     state = state_of(run, settings)  # before, lest a file changes meanwhile
+    model, manifest = run / "model.asr", settings["manifest"]
+    (run / name).mkdir(exist_ok=True)
     try:
-        evaluate(**settings, model=run / "model.asr", output=run / name, media=0)
+        if lm := settings.get("lm"):
+            has_phones = load_bundle(model).model.phone_tokenizer is not None
+            sounds = settings["pronunciations"] if has_phones else None
+            tuned = run / name / "model.asr"
+            tune(manifest, tuned, model=model, lm=lm, pronunciations=sounds)
+            evaluate(manifest, model=tuned, output=run / name, media=0)
+        else:
+            evaluate(manifest, model=model, output=run / name, media=0, decoder="greedy")
     except typer.Exit as unreadable:  # recordings, each with a line of its own
         raise ConfigError(
             f"{run / name}: not all was read; run again once it can be"

@@ -51,7 +51,7 @@ def main() -> int:
                 evaluate(manifest, model=model, output=folder, device=options.device)
             except typer.Exit as unreadable:  # recordings, each with a line of its own
                 code = unreadable.exit_code
-    except AsrError as error:
+    except (AsrError, OSError) as error:
         print(f"decode: error: {error}", file=sys.stderr)
         return 1
     return code

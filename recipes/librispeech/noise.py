@@ -28,6 +28,7 @@ RATE = 16_000
 SECONDS = (1.5, 15.0)
 COLOURED_SECONDS = 5
 TUNE_SECONDS = 15
+COLOURED = Path("train") / "coloured"
 SCALES = [
     [0, 2, 4, 5, 7, 9, 11],
     [0, 2, 3, 5, 7, 8, 10],
@@ -37,11 +38,12 @@ SCALES = [
 Samples = NDArray[np.float64]
 
 
-def split(noise: Path, output: Path) -> list[Path]:
+def split(noise: Path, output: Path, coloured: int) -> list[Path]:
     """Copy the clips of each kind to ``train`` and ``held_out``; return those to train with.
 
     Raises:
-        ConfigError: there are none, or two would have the same name in the manifest.
+        ConfigError: there are none, or two would have the same name in the manifest; there are
+            clips of another run, but for the first ``coloured`` that are made.
     """
     kinds: dict[Path, list[Path]] = {}
     for clip in noise_files(noise):
@@ -54,6 +56,14 @@ def split(noise: Path, output: Path) -> list[Path]:
             if part == "train":
                 train.append(copies[clip])
     names(train, output)  # better refused now than after the work
+    made = {output / COLOURED / clip_name(number) for number in range(coloured)}
+    for folder in (output / "train", output / "held_out"):
+        there = {path for path in folder.rglob("*") if path.is_file()}
+        if left := sorted(there - made - {*copies.values()}):
+            raise ConfigError(
+                f"{left[0]} is of another run, and would be heard too; delete {folder}, or name "
+                "another --output"
+            )
     for clip, copy in copies.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(clip, copy)
@@ -82,10 +92,15 @@ def make(sound: Callable[[np.random.Generator], Samples], number: int, folder: P
     folder.mkdir(parents=True, exist_ok=True)
     clips = []
     for index in range(number):
-        path = folder / f"{index:03d}.flac"
+        path = folder / clip_name(index)
         soundfile.write(path, sound(np.random.default_rng(index)), RATE)
         clips.append(path)
     return clips
+
+
+def clip_name(number: int) -> str:
+    """Return the name of a clip that is made."""
+    return f"{number:03d}.flac"
 
 
 def coloured_noise(draw: np.random.Generator) -> Samples:
@@ -195,8 +210,8 @@ def main() -> None:
     parser.add_argument("--tunes", type=int, default=120, help="pieces of music to make")
     options = parser.parse_args()
     try:
-        train = split(options.noise, options.output)
-        train += make(coloured_noise, options.coloured, options.output / "train" / "coloured")
+        train = split(options.noise, options.output, options.coloured)
+        train += make(coloured_noise, options.coloured, options.output / COLOURED)
         tunes = make(tune, options.tunes, options.output / "tune")
         utterances = speechless(train + tunes, options.output)
         manifest = options.output / "speechless.jsonl"

@@ -9,6 +9,7 @@ Reference: Panayotov et al. 2015, "LibriSpeech: an ASR corpus based on public do
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -146,6 +147,7 @@ def _fetch(subset: str, corpus: Path, base_url: str, remove_archive: bool) -> No
     # The archives hold LibriSpeech/ with the subset and the same few files about the corpus.
     content = unpacked / "LibriSpeech"
     if not (content / subset).is_dir():
+        shutil.rmtree(unpacked)
         raise ManifestError(f"{archive}: holds no LibriSpeech/{subset}; remove it and run again")
     for file in list(content.iterdir()):
         if file.is_file():

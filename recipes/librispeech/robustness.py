@@ -181,7 +181,7 @@ def main() -> int:
             for name, files in (*quiet.items(), *speechless.items()):
                 rate = words_a_minute(transcriber, files)
                 print(f"{name}: {rate:.1f} words a minute in {len(files)} recordings", flush=True)
-    except AsrError as error:
+    except (AsrError, OSError, soundfile.LibsndfileError) as error:
         print(f"robustness: error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -9,6 +9,7 @@ the training, for example ``--trainer.max_epochs 5``.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -62,23 +63,27 @@ def main() -> int:
     options, training_options = parser.parse_known_args()
     if not options.config.is_file():
         parser.error(f"{options.config}: no such file; give one of {HERE / 'conf'}")
-    config = yaml.safe_load(options.config.read_text("utf-8"))
-    if not config.get("data"):
-        parser.error(f"{options.config}: no settings of a training; give one such as mini.yaml")
-    train = options.train or [Path(path).stem for path in config["data"]["train"]]
-    val = options.val or [Path(path).stem for path in config["data"]["val"]]
+    try:
+        config = yaml.safe_load(options.config.read_text("utf-8"))
+        data, run_dir = config["data"], options.run_dir or Path(config["run_dir"])
+        manifests_of = {part: [Path(path) for path in data[part]] for part in ("train", "val")}
+        named = by_name([*manifests_of["train"], *manifests_of["val"]])
+    except (yaml.YAMLError, LookupError, TypeError) as error:
+        parser.error(
+            f"{options.config}: needs run_dir, data.train and data.val, as mini.yaml has them "
+            f"({str(error).splitlines()[0]})"
+        )
+    except ConfigError as error:
+        parser.error(f"{options.config}: {error}")
+    train = options.train or [path.stem for path in manifests_of["train"]]
+    val = options.val or [path.stem for path in manifests_of["val"]]
     test = options.test or val
-    run_dir = options.run_dir or Path(config["run_dir"])
-    pronunciations = options.pronunciations or config["data"].get("pronunciations") or "null"
+    pronunciations = options.pronunciations or data.get("pronunciations") or "null"
     for text in options.text:
         if not text.is_file():
             parser.error(f"--text {text}: no such file")
 
     # What is not LibriSpeech's stays where the config says.
-    try:
-        named = by_name(map(Path, config["data"]["train"] + config["data"]["val"]))
-    except ConfigError as error:
-        parser.error(f"{options.config}: {error}")
     stated = {name: str(path) for name, path in named.items() if name not in SUBSETS}
 
     def manifests(subsets: list[str]) -> list[str]:
@@ -121,13 +126,18 @@ def results(run_dir: Path, manifests: list[str], *options: str) -> int:
 def add_language_model(run_dir: Path, texts: list[str], val: str, sounds: list[str]) -> None:
     """Build a trigram of texts and fit it to the model of a run, in the folder ``lm`` there."""
     ngrams, model, plain = run_dir / "lm/lm.klm", run_dir / "lm/model.asr", run_dir / "model.asr"
-    if is_newer(model, plain, *map(Path, texts)):
+    made_of = run_dir / "lm/made-of.json"
+    sources = json.dumps({"texts": texts, "val": val, "sounds": sounds})
+    same = made_of.exists() and made_of.read_text("utf-8") == sources
+    if same and is_newer(model, plain, *map(Path, texts)):
         print(f"language model: done already, {model}", file=sys.stderr)
         return
     ngrams.parent.mkdir(exist_ok=True)
+    made_of.unlink(missing_ok=True)  # until all is of these
     stage("asr", "lm", "build", *texts, "-o", str(ngrams), *TRIGRAM)
     tune = ["lm", "tune", val, "--model", str(plain), "--lm", str(ngrams), *sounds]
     stage("asr", *tune, "-o", str(model))
+    made_of.write_text(sources, "utf-8")
 
 
 def stage(name: str, *arguments: str) -> None:

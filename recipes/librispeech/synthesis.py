@@ -27,6 +27,7 @@ from asr.errors import AsrError
 from asr.lm.sentences import read_sentences
 from asr.text import normalise
 
+MANIFEST = "manifest.jsonl"
 RATE = 16_000  # of all the voices
 WORDS = range(3, 37)  # of a sentence that is read
 TRACT, TEMPO, PITCH, PICO_PITCH = (0.85, 1.18), (0.85, 1.2), (0.8, 1.3), (80, 130)
@@ -119,10 +120,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("data/synthetic"))
     options = parser.parse_args()
     try:
+        manifest = options.output / MANIFEST
         utterances = read_all(options)
-        manifest = options.output / "manifest.jsonl"
         write_manifest(manifest, utterances)
-    except AsrError as error:
+    except (AsrError, OSError, soundfile.LibsndfileError) as error:
         raise SystemExit(f"synthesis: error: {error}") from error
     hours = sum(utterance.duration for utterance in utterances) / 3600
     print(f"{manifest}: {len(utterances)} utterances, {hours:.2f} hours")
@@ -141,6 +142,8 @@ def read_all(options: argparse.Namespace) -> list[Utterance]:
         step_progress("reading", len(texts)) as advance,
     ):
         flite, pico = flite_reader(Path(folder)), pico_reader()
+        # From now on its texts would have other recordings.
+        (options.output / MANIFEST).unlink(missing_ok=True)
         for number, text in enumerate(texts):
             voice, samples = speech(text, draw, flite, pico)
             name = f"synthetic-{options.seed}-{number:05}"
