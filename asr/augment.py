@@ -1,7 +1,7 @@
 """Augmentation, on tensors: what recordings go through before a recogniser hears them.
 
 Waveforms are distorted by speed, room, noise, band limit, gain and MP3; features are masked by
-SpecAugment. Nothing here is ever called outside training.
+SpecAugment. Recognition never calls anything here.
 """
 
 import io

@@ -2,7 +2,15 @@
 
 Reference: Chen & Goodman 1998, "An Empirical Study of Smoothing Techniques for Language
 Modeling", in the form of Heafield et al. 2013, "Scalable Modified Kneser-Ney Language Model
-Estimation" (KenLM's ``lmplz``), whose probabilities these are.
+Estimation" (KenLM's ``lmplz``), whose probabilities these are. Of a word w after a context c, and
+with c' for c without its first word,
+
+    p(w | c) = (a(c w) - D(a(c w))) / A(c) + b(c) p(w | c')
+    b(c) = sum over v of D(a(c v)) / A(c)
+
+where A(c) is the sum of a(c v) over all words v. At the highest order, and for n-grams that begin
+with <s>, a is how often the n-gram occurs; below, how many different words go before it. D is the
+discount of counts 1, 2, and 3 or more.
 
 The n-grams of one order are rows of arrays, sorted. Row r stands for the n-gram that extends
 the shorter n-gram in row ``context[r]`` of the order below by ``word[r]``. A pair of integers

@@ -1,7 +1,7 @@
 """Pieces of words, which a language model may read as one symbol each.
 
 A model that reads letters spends most of its work on spelling. Frequent words and parts of words
-as symbols of their own make a text four to five times shorter, and any word can still be
+as symbols of their own make a text about four times shorter, and any word can still be
 written. The pieces are learnt by merging the most frequent pair of neighbours again and again.
 
 Reference: Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units"

@@ -9,6 +9,11 @@ weighs each sequence by a trigram of phones, and divides by the sum over every s
 where ctc is CTC's sum over paths. So the network need not learn what a language model will know,
 nor guard against sequences that it will rule out.
 
+The loss is -log of that, less p(phones), which no weight changes, and with a tenth of CTC's loss
+beside it (``asr/training.py``). At the scores before the softmax its gradient is, frame by frame,
+the share of each phone in all sequences less its share in the right one; CTC's is the network's
+own probability of the phone less that share.
+
 References: Xiang and Ou 2019, "CRF-based Single-stage Acoustic Modeling with CTC Topology"; Povey
 et al. 2016, "Purely sequence-trained neural networks for ASR based on lattice-free MMI".
 """

@@ -1,8 +1,8 @@
 """Recurrent layers over padded batches, exact for every length.
 
 A backward pass through time that started in the padding would carry it into the speech. The
-usual cure, ``pack_padded_sequence``, takes the slow path on a CPU (four to six times slower
-than a padded ``nn.LSTM``). Here each item is reversed *within its own length* instead, so that
+usual cure, ``pack_padded_sequence``, takes the slow path on a CPU, several times slower
+than a padded ``nn.LSTM``. Here each item is reversed *within its own length* instead, so that
 both directions start at real frames and padding only ever follows them.
 """
 
