@@ -37,7 +37,8 @@ OnDamage = Callable[[str], None]
 AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
     | {".rf64", ".sph", ".w64", ".wav"}
-    | {".3gp", ".aac", ".amr", ".m4a", ".mka", ".mp4", ".webm", ".wma"}
+    | {".3gp", ".aac", ".amr", ".avi", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp4"}
+    | {".webm", ".wma"}
 )
 
 # Containers that ffmpeg may open. Playlists are none of them: they name other files.

@@ -141,6 +141,11 @@ class CtcModule(lightning.LightningModule):
         phones = source.phone_tokenizer and source.phone_tokenizer.phones
         if phones != (self.model.phone_tokenizer and self.model.phone_tokenizer.phones):
             weights = {k: v for k, v in weights.items() if not k.startswith("phone_output.")}
+            if phones and not self.model.phone_tokenizer:
+                rank_zero_warn(
+                    f"{path}: its phones are left out, and with them the search by sound; "
+                    f"--data.pronunciations {path} keeps them"
+                )
         self.model.load_state_dict(weights, strict=False)
 
     def on_fit_start(self) -> None:
@@ -156,6 +161,15 @@ class CtcModule(lightning.LightningModule):
                     "native_lstm wants --trainer.accelerator cpu --trainer.precision bf16-mixed"
                 )
             use_native_lstm(self.model)
+        elif (
+            self.device.type == "cpu"
+            and self.trainer.precision == "bf16-mixed"
+            and not torch.cpu._is_avx512_bf16_supported()
+        ):
+            rank_zero_warn(
+                "this CPU has no AVX512-BF16, bf16-mixed may be far slower than single precision; "
+                "give the same command with --trainer.precision 32-true"
+            )
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping):  # a run that was stopped remains so
                 waited = callback.wait_count

@@ -44,6 +44,12 @@ def make_audio(path: Path, seconds: float) -> Path:
     return path
 
 
+def test_what_a_training_leaves_out_is_told() -> None:
+    found = look(utterance("A", 35.0), utterance("B", 36.0, "two"))
+    assert "long: 1 of 2 utterances are over 35 s" in describe(found)
+    assert "long:" not in describe(look(utterance("A", 35.0)))
+
+
 def test_counts() -> None:
     found = look(
         utterance("ab", 1.5, "x", "ann"), utterance("b", 0.5, "y", "bob"), utterance("a", 3, "z")

@@ -24,6 +24,7 @@ import numpy as np
 import openai
 import pytest
 from babble import write_babbler, write_tones
+from fastapi import FastAPI
 from serving import MODEL, Held, Serving, serving
 from typer.testing import CliRunner
 
@@ -33,6 +34,7 @@ from asr.cli.serve import serve
 from asr.errors import AudioError, ConfigError
 from asr.formats.plain import to_dict, to_txt
 from asr.formats.subtitles import to_srt, to_vtt
+from asr.server.app import create_app
 from asr.server.batching import Batcher
 from asr.server.limits import Limits
 from asr.server.metrics import Metrics
@@ -284,6 +286,25 @@ def test_a_key_is_asked_for(transcriber: Transcriber, recordings: list[Path]) ->
         assert httpx.get(f"{server.url}/healthz").status_code == 200
         with pytest.raises(openai.AuthenticationError):
             client(server, "wrong").models.list()
+
+
+def test_a_key_is_asked_for_inside_another_application(transcriber: Transcriber) -> None:
+    inner = create_app(transcriber, MODEL, api_key="secret")
+    outer = FastAPI()
+    outer.mount("/speech", inner)
+
+    async def statuses() -> list[int]:
+        transport = httpx.ASGITransport(outer)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            path, headers = "/speech/v1/models", {"Authorization": "Bearer secret"}
+            answers = [await client.get(path), await client.get(path, headers=headers)]
+            answers.append(await client.post(f"/speech{ROUTE}"))
+        return [answer.status_code for answer in answers]
+
+    try:
+        assert asyncio.run(statuses()) == [401, 200, 401]
+    finally:
+        inner.state.service.batcher.close()
 
 
 def test_an_upload_that_is_too_large(transcriber: Transcriber, tmp_path: Path) -> None:

@@ -297,9 +297,16 @@ def test_a_recording_that_a_data_process_cannot_read_is_one_line(corpus, tmp_pat
     )
 
 
-def test_unknown_characters_stop_the_training_with_their_counts(corpus, tmp_path):
+@pytest.mark.parametrize("with_phones", [False, True])
+def test_unknown_characters_stop_the_training_with_their_counts(
+    corpus, dictionary, tmp_path, with_phones
+):
     config = settings(corpus, tmp_path / "run")
     config["data"]["alphabet"] = " ABC"
+    if with_phones:  # words that cannot be written are in no dictionary either
+        lines = dictionary.read_text().splitlines(keepends=True)
+        (tmp_path / "abc.dict").write_text("".join(line for line in lines if "D" not in line))
+        config["data"]["pronunciations"] = str(tmp_path / "abc.dict")
     done = subprocess.run(
         command(config, tmp_path), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
     )
@@ -353,6 +360,15 @@ def dictionary(tmp_path_factory):
     words = ("".join(w) for n in range(1, 5) for w in itertools.product("ABCD", repeat=n))
     path.write_text("".join(f"{word} {' '.join(f'{c}{c}1' for c in word)}\n" for word in words))
     return path
+
+
+def test_phones_that_are_left_out_are_told(tmp_path):
+    phones = tuple("ABCD")
+    encoder = EncoderConfig(hidden_size=4, num_layers=1, conv_channels=2)
+    model = CtcModel(FeatureConfig(), encoder, ALPHABET, phones)
+    save_bundle(tmp_path / "phones.asr", model, DecoderConfig(), "# Phones\n")
+    with pytest.warns(UserWarning, match=r"phones\.asr: its phones are left out"):
+        CtcModule(FeatureConfig(), encoder, ALPHABET, init_from=str(tmp_path / "phones.asr"))
 
 
 @pytest.mark.parametrize("crf", [False, True])

@@ -83,6 +83,12 @@ def test_word_error_rate_is_that_of_the_corpus() -> None:
     assert word_error_rate([""], [""]) == 0
 
 
+def test_a_beam_as_wide_as_before_is_tried() -> None:
+    start = DecoderConfig("beam", 1000)
+    _, trials = tune(valley, REFERENCES, start)
+    assert {trial.config.beam_width for trial in trials} == {*BEAM_WIDTHS, 1000}
+
+
 def test_other_settings_are_kept() -> None:
     start = DecoderConfig(confidence_scale=2.0)
     chosen, _ = tune(valley, REFERENCES, start)

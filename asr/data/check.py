@@ -29,6 +29,7 @@ REMEDIES: dict[Kind, str] = {
 }
 SAMPLE_RATE = 16_000  # of the recordings as they are measured, Hz
 TOLERANCE = 0.1  # seconds; codecs pad a little
+MAX_SECONDS = 35.0  # of what is trained on, unless told otherwise: memory grows with the longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,11 @@ def describe(check: ManifestCheck, limit: int = 20) -> str:
             parts += [f"  {problem.id}: {problem.detail}" for problem in found[:limit]]
             if len(found) > limit:
                 parts.append(f"  and {len(found) - limit} more")
+    if longer := sum(seconds > MAX_SECONDS for seconds in check.durations):
+        parts.append(
+            f"long: {longer} of {check.utterances} utterances are over {MAX_SECONDS:g} s, and a "
+            "training leaves them out: cut them at pauses, or raise its --data.max_seconds"
+        )
     return "\n".join(parts)
 
 

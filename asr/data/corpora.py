@@ -23,6 +23,7 @@ from asr.errors import AudioError, ManifestError
 AUDIO_COLUMNS = ("audio_filepath", "audio", "path", "file", "filename", "wav_filename")
 TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence")
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
+STRETCH_COLUMNS = ("start", "end", "start_time", "end_time", "offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +267,11 @@ def _read_table(table: Path, folder: Path, quoting: Literal[0, 3]) -> Iterator[R
             delimiter = next((d for d in "\t|;," if d in header), ",")
             names = next(csv.reader([header], delimiter=delimiter, quoting=quoting), [])
             columns = [name.strip().lower() for name in names]
+            if stretch := next((name for name in columns if name in STRETCH_COLUMNS), None):
+                raise ManifestError(
+                    f"{table}: has a column {stretch!r}, but stretches of recordings are not read; "
+                    "cut the recordings into utterances first"
+                )
             audio = _column(table, columns, AUDIO_COLUMNS)
             text = _column(table, columns, TEXT_COLUMNS)
             speaker = next((name for name in SPEAKER_COLUMNS if name in columns), None)

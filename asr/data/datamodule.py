@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from asr.augment import WaveAugmentConfig
 from asr.data.cache import FeatureCache
+from asr.data.check import MAX_SECONDS
 from asr.data.dataset import Batch, SpeechDataset, collate, padded_seconds
 from asr.data.manifest import Utterance, read_manifest
 from asr.data.sampler import DurationBatchSampler
@@ -100,7 +101,7 @@ class SpeechDataModule(lightning.LightningDataModule):
         augment: WaveAugmentConfig = WaveAugmentConfig(),  # noqa: B008 (frozen)
         alphabet: str = ENGLISH,
         batch_seconds: float = 120.0,
-        max_seconds: float = 35.0,
+        max_seconds: float = MAX_SECONDS,
         num_workers: int = 2,
         cache_dir: str | None = None,
         augment_copies: int = 0,
@@ -154,7 +155,9 @@ class SpeechDataModule(lightning.LightningDataModule):
                 texts = [normalise(utterance.text) for utterance in train + val]
                 words = (word for text in texts for word in text.split())
                 self.pronunciations = self.pronunciations.covering(words)
-                check_known(self.pronunciations, texts, self.dictionary)
+                # Characters that the alphabet lacks are told before the training starts.
+                written = [text for text in texts if not self.tokenizer.unknown([text])]
+                check_known(self.pronunciations, written, self.dictionary)
             self.train_set = self._dataset(train, self.augment, self.augment_copies)
             self.val_set = self._dataset(val, None, 0)
 

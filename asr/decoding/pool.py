@@ -56,7 +56,7 @@ class DecoderPool:
             alphabet, language_model, words, spelling
         )  # a process could not say what is wrong
         self._pool = ProcessPoolExecutor(
-            jobs or min(os.cpu_count() or 1, 61),  # the most that Windows can
+            jobs or min(_processors(), 61),  # the most that Windows can
             multiprocessing.get_context("spawn"),  # forking beside torch's threads can hang
             _start,
             (alphabet, language_model, words, spelling),
@@ -127,6 +127,13 @@ def _start(*arguments: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     _decoder = _make_decoder(*arguments)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use, which on a cluster are not all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _make_decoder(

@@ -82,6 +82,7 @@ def tune(
         return min(found, key=lambda trial: trial.wer)
 
     prior_weight = PRIOR_WEIGHT if start.priors else 0.0
+    beam_widths = sorted({*BEAM_WIDTHS, start.beam_width})
     start = replace(
         start,
         method="beam",
@@ -102,7 +103,7 @@ def tune(
         if better is best:
             break
         best = better
-    widths = [attempt([replace(best.config, beam_width=width)]) for width in BEAM_WIDTHS]
+    widths = [attempt([replace(best.config, beam_width=width)]) for width in beam_widths]
     lowest = min(trial.wer for trial in widths)
     chosen = next(trial for trial in widths if trial.wer <= lowest * (1 + WORTH_IT))
     return chosen.config, list(trials.values())

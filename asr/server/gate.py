@@ -30,12 +30,14 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request or a WebSocket."""
-        if scope["type"] == "lifespan" or not scope["path"].startswith(API):
+        # Inside another application, or behind a proxy's prefix, the path has the root in front.
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        if scope["type"] == "lifespan" or not path.startswith(API):
             await self.app(scope, receive, send)
             return
         try:
             self._check_key(Headers(scope=scope))
-            if not scope["path"].startswith(WORK):
+            if not path.startswith(WORK):
                 await self.app(scope, receive, send)
                 return
             self.service.admit()

@@ -31,6 +31,8 @@ def main() -> None:
             *training_options,
         )
         run("-m", "asr", "export", options.run_dir, "--output", model)
+    else:
+        print(f"train: done already, {model}; delete it to train on", file=sys.stderr)
     report = result / "report.json"
     if not report.exists() or report.stat().st_mtime < model.stat().st_mtime:
         run("-m", "asr", "evaluate", test, "--model", model, "--output", result)

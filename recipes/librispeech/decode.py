@@ -41,6 +41,11 @@ def main() -> int:
         manifests = by_name(options.manifests)
         if not model.exists():
             export(options.run, model, average=options.average)
+        elif not is_newer(model, *options.run.glob("checkpoints/best-*.ckpt")):
+            print(
+                f"{model}: older than the best checkpoints; delete it to decode them",
+                file=sys.stderr,
+            )
         for name, manifest in manifests.items():
             folder = options.run / "decode" / name
             if is_decoded(folder, model, manifest):

@@ -5,7 +5,7 @@
 With ``--text novels.txt.xz`` also a trigram of the training transcripts and that text, its weights
 tuned on the first validation set, and results with it, in the folder ``lm`` of the run. Each stage
 is a command of its own and is printed before it runs. Options that this script does not know go to
-the training, for example ``--trainer.max_epochs 5``.
+the training, for example ``--trainer.max_epochs 8``.
 """
 
 import argparse
@@ -96,7 +96,9 @@ def main() -> int:
     if official:
         stage("prepare", *prepare, "--subsets", *official)
     if (run_dir / "model.asr").exists():
-        print(f"train: done already, {run_dir / 'model.asr'}", file=sys.stderr)
+        print(
+            f"train: done already, {run_dir / 'model.asr'}; delete it to train on", file=sys.stderr
+        )
     else:
         stage(
             "train",
