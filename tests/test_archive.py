@@ -68,6 +68,15 @@ def test_what_becomes_more_than_it_claims_is_not_inflated(tmp_path: Path) -> Non
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_packings_are_refused(tmp_path: Path, packing: int) -> None:
+    with zipfile.ZipFile(tmp_path / "odd.asr", "w", packing) as file:
+        for name in MEMBERS:
+            file.writestr(name, bytes(range(256)) * 20)
+    with pytest.raises(BundleError, match="is not packed by deflate"):
+        Archive(tmp_path / "odd.asr").members()
+
+
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_damage_is_told_however_the_members_are_packed(tmp_path: Path, packing: int) -> None:
     path = tmp_path / "bad.asr"

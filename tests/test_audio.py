@@ -1,4 +1,5 @@
 import io
+import itertools
 import os
 import shutil
 import struct
@@ -548,6 +549,16 @@ def alien_file(tmp_path, seconds=2.0):
     path = tmp_path / "a.alien"
     path.write_bytes(b"alien"[:4] + stereo.astype(">f4").tobytes())
     return path, stereo
+
+
+def test_what_ffmpeg_may_open(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    command = audio._ffmpeg_input(Path("-a b.m4a"))
+    limits = dict(itertools.pairwise(command[:-2]))
+    assert limits["-protocol_whitelist"] == "file" and "-nostdin" in command
+    formats = set(limits["-format_whitelist"].split(","))
+    assert "mov" in formats and not formats & {"hls", "dash", "concat", "concatf", "sdp", "rtsp"}
+    assert command[-2:] == ["-i", "file:-a b.m4a"]
 
 
 def test_other_formats_go_through_ffmpeg(tmp_path, monkeypatch):

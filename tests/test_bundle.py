@@ -1,8 +1,11 @@
 """A bundle gives back the same model, and anything else a clear error."""
 
+import errno
 import io
 import json
+import os
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -353,8 +356,19 @@ def test_a_checkpoint_gives_its_model(tmp_path: Path, model: CtcModel) -> None:
     assert torch.equal(log_probs(loaded), log_probs(model))
 
 
+MADE: list[bool] = []
+
+
+def betray() -> dict[str, object]:
+    MADE.append(True)
+    return {}
+
+
 class Unwelcome:
     """Something that only a full unpickler would make."""
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return betray, ()
 
 
 @pytest.mark.parametrize(
@@ -365,6 +379,21 @@ def test_other_checkpoints_are_refused(tmp_path: Path, content: object) -> None:
     with pytest.raises(BundleError, match="not a checkpoint") as caught:
         load_checkpoint(tmp_path / "other.ckpt")
     assert "\n" not in str(caught.value)
+    assert not MADE
+
+
+def test_a_full_disk_spares_the_older_bundle(
+    tmp_path: Path, model: CtcModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "model.asr"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    with pytest.raises(BundleError, match="No space left"):
+        save_bundle(path, model, DecoderConfig(), "# Card\n")
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize(

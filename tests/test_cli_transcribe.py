@@ -1,6 +1,7 @@
 """``asr transcribe``, long recordings and many: as it comes, Ctrl-C, resuming, processes."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -103,6 +104,23 @@ def test_a_file_that_cannot_be_written_is_named(model: Path, folder: Path, tmp_p
     [line] = result.stderr.splitlines()
     assert line.startswith(f"asr: error: {taken}: cannot be written (")
     assert list(taken.parent.iterdir()) == [taken]
+
+
+def test_a_full_disk_spares_the_older_text(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:3])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "0.txt").write_text("old")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    result = run("transcribe", folder / "0.wav", "--model", model, "--output-dir", output)
+    assert result.exit_code == 1 and "No space left" in result.stderr
+    assert {path.name: path.read_text() for path in output.iterdir()} == {"0.txt": "old"}
 
 
 @pytest.mark.parametrize("format", ["txt", "json"])

@@ -1,5 +1,6 @@
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from tones import ALPHABET, SAMPLE_RATE, write_corpus
 
 from asr.augment import WaveAugmentConfig
 from asr.data.cache import FeatureCache
-from asr.data.dataset import SpeechDataset, collate, load_noise
+from asr.data.dataset import SpeechDataset, collate, feature_statistics, load_noise
 from asr.data.manifest import read_manifest
 from asr.errors import AsrWarning, AudioError, ConfigError, TextError
 from asr.features import FeatureConfig
@@ -56,6 +57,26 @@ def test_distortion_depends_on_seed_epoch_and_index_alone(utterances):
     torch.manual_seed(77)
     assert torch.equal(one[2, 1].features, same[2, 1].features)
     assert not torch.equal(one[2, 1].features, one[2, 2].features)
+    twice = make_dataset([utterances[0]] * 2, augment=augment)
+    assert not torch.equal(twice[0, 1].features, twice[1, 1].features)
+    other = make_dataset(utterances, augment=augment, seed=1)
+    assert not torch.equal(other[2, 1].features, one[2, 1].features)
+
+
+def test_recordings_of_another_rate_are_resampled(utterances, tmp_path):
+    samples, _ = soundfile.read(utterances[0].audio)
+    soundfile.write(tmp_path / "fast.wav", np.repeat(samples, 2), 2 * SAMPLE_RATE)
+    example = make_dataset([replace(utterances[0], audio=tmp_path / "fast.wav")])[0, 0]
+    assert abs(len(example.features) - FEATURES.num_frames(len(samples))) <= 1
+
+
+def test_statistics_are_those_of_all_frames(utterances, tmp_path):
+    write_noise(tmp_path, 0)
+    dataset = make_dataset(utterances)
+    frames = torch.cat([dataset[index, 0].features for index in range(len(utterances))])
+    mean, deviation = feature_statistics(make_dataset(utterances, augment=noisy(tmp_path)))
+    torch.testing.assert_close(mean, frames.mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(deviation, frames.std(0, correction=0), rtol=1e-3, atol=1e-3)
 
 
 def test_noise_comes_from_the_folder(utterances, tmp_path):

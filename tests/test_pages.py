@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import jiwer
 import numpy as np
 import pytest
 import soundfile
@@ -353,6 +354,15 @@ def test_compare_writes_the_page(folder: Path, tmp_path: Path) -> None:
     result = json.loads(run("compare", *paths, "-o", tmp_path / "page.html", "--json").stdout)
     data = Parsed(tmp_path / "page.html").data
     assert data["comparison"] == result
+
+    def wer(path: Path) -> float:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return jiwer.wer([row["reference"] for row in rows], [row["hypothesis"] for row in rows])
+
+    a, b = map(wer, paths)
+    assert b < a
+    found = [result[name] for name in ("wer_a", "wer_b", "difference")]
+    assert found == pytest.approx([a, b, b - a])
     assert data["names"] == ["a", "b"]
     first = data["utterances"][0]
     assert (first["id"], first["b"]["operations"]) == ("u0", "===")

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from babble import babbling_model
-from serving import Serving, serving
+from serving import Serving, serving, wait_until
 from signals import noise
 from tones import SAMPLE_RATE, speak
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
@@ -110,6 +111,16 @@ def test_messages_are_not_inflated_and_not_too_large(server: Serving) -> None:
             session.recv(timeout=20)
 
 
+def test_the_rate_of_the_microphone_is_honoured(server: Serving) -> None:
+    speech = np.concatenate([speak("ABCDCBAD"), np.zeros(SAMPLE_RATE, np.float32)])
+    ends = []
+    for rate in (SAMPLE_RATE, 44_100):
+        with open_session(server, f"?sample_rate={rate}") as session:
+            say(session, 0.9 * soxr.resample(speech, SAMPLE_RATE, rate))
+            ends.append([m["end"] for m in stop(session) if m["type"] == "final"][-1])
+    assert ends[1] == pytest.approx(ends[0], abs=0.1)
+
+
 def test_a_session_that_is_too_long_ends(server: Serving) -> None:
     with open_session(server) as session:
         session.send(bytes(2 * 21 * SAMPLE_RATE))
@@ -142,8 +153,11 @@ def test_a_key_is_taken_from_programs_and_browsers(transcriber: Transcriber) -> 
 
 def test_a_stopping_server_ends_sessions(transcriber: Transcriber) -> None:
     with serving(transcriber) as server, open_session(server, f"?sample_rate={8000}") as session:
-        session.ping().wait(20)
-        say(session, speak("ABCDABCD"))
+        said = speak("ABCDABCD")
+        say(session, said)
+        heard = server.service.metrics.registry.get_sample_value
+        all_of_it = len(said) / SAMPLE_RATE - 1e-6
+        wait_until(lambda: (heard("asr_audio_seconds_total") or 0) > all_of_it)
         server.stop()
         messages = []
         with pytest.raises(ConnectionClosedOK, match="1001"):

@@ -17,21 +17,24 @@ import pytest
 import torch
 import yaml
 from kernel import needs_kernel
+from test_scoring import edit_distance
 from tones import ALPHABET, SAMPLE_RATE, write_corpus
 from torch.nn.parallel import DistributedDataParallel
 
 from asr.audio import load_audio
+from asr.augment import SpecAugmentConfig
 from asr.bundle import load_bundle, save_bundle
 from asr.checkpoint import load_checkpoint
 from asr.data.dataset import Batch
 from asr.data.manifest import read_manifest
 from asr.decoding.config import DecoderConfig
+from asr.decoding.greedy import GreedyDecoder
 from asr.errors import ConfigError
 from asr.features import FeatureConfig
 from asr.models.crf import Denominator, phone_trigram
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
-from asr.training import CTC_SHARE, CtcModule
+from asr.training import CTC_SHARE, CtcModule, newest_checkpoint
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "recipes" / "librispeech" / "train.py"
@@ -133,7 +136,7 @@ def test_killed_and_started_again_gives_the_same_weights(corpus, uninterrupted, 
         time.sleep(0.005)
     process.kill()
     process.wait()
-    run(config, tmp_path)
+    assert "going on from" in run(config, tmp_path).stderr
     expected, resumed = weights(uninterrupted), weights(tmp_path / "run")
     assert expected.keys() == resumed.keys()
     for name, tensor in expected.items():
@@ -174,9 +177,10 @@ def test_measurements_are_logged(uninterrupted):
 
 
 def test_a_finished_run_started_again_does_nothing(corpus, uninterrupted, tmp_path):
-    before = weights(uninterrupted)
+    before, steps = weights(uninterrupted), len(metrics(uninterrupted, "train/loss"))
     run(settings(corpus, uninterrupted), tmp_path)
     after = weights(uninterrupted)
+    assert len(metrics(uninterrupted, "train/loss")) == steps
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -233,17 +237,24 @@ def test_two_processes_train_together(corpus, tmp_path):
     odd = corpus["val"].with_name("odd.jsonl")  # so that one rank has one batch more
     odd.write_text("".join(lines[:9]))
     config = settings(
-        corpus | {"val": odd}, tmp_path / "run", devices=2, strategy="ddp", max_epochs=2
+        corpus | {"val": odd}, tmp_path / "run", devices=2, strategy="ddp", max_epochs=8
     )
     run(config, tmp_path)
     model = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt").eval()
-    blanks, frames = 0, 0
+    blanks, frames, pairs = 0, 0, []
     for utterance in read_manifest(odd):
         waveform = torch.from_numpy(load_audio(utterance.audio, SAMPLE_RATE))[None]
         with torch.no_grad():
             log_probs, _ = model.log_probs_of(waveform, torch.tensor([waveform.shape[1]]))
         blanks += int((log_probs.argmax(dim=2) == 0).sum())
         frames += log_probs.shape[1]
+        lengths = torch.tensor([log_probs.shape[1]])
+        [[best]] = GreedyDecoder(model.tokenizer).decode(log_probs, lengths)
+        pairs.append((utterance.text, best.text))
+    for name, split in (("val/wer", str.split), ("val/cer", list)):
+        errors = sum(edit_distance(split(text), split(best)) for text, best in pairs)
+        expected = errors / sum(len(split(text)) for text, _ in pairs)
+        assert metrics(tmp_path / "run", name)[-1] == pytest.approx(expected, abs=1e-4)
     assert 0 < blanks < frames
     rate = metrics(tmp_path / "run", "val/blank_rate")[-1]  # over the shares of both
     assert rate == pytest.approx(blanks / frames, abs=1e-4)
@@ -419,6 +430,58 @@ def phone_batch():
         phone_lengths=torch.tensor([3, 1]),
         indices=torch.tensor([0, 1]),
     )
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight():
+    module = phone_module(clip_norm=0.5)
+    vars(module.trainer).update(precision="32-true", estimated_stepping_batches=10, global_step=3)
+    [optimizer], _ = module.configure_optimizers()
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    module.configure_gradient_clipping(optimizer)
+    norm = torch.stack([parameter.grad.norm() for parameter in module.parameters()]).norm()
+    assert norm == pytest.approx(0.5, rel=1e-3)
+    module.model.output.weight.grad.fill_(float("nan"))
+    before = [parameter.clone() for parameter in module.parameters()]
+    with pytest.warns(Warning, match="step 3 left out"):
+        module.configure_gradient_clipping(optimizer)
+    optimizer.step()
+    assert all(map(torch.equal, before, module.parameters()))
+    assert module.skipped_steps == 1
+
+
+def test_the_learning_rate_rises_and_falls():
+    module = phone_module(lr=1.0, warmup=0.2)
+    vars(module.trainer).update(precision="32-true", estimated_stepping_batches=20)
+    [optimizer], [schedule] = module.configure_optimizers()
+    rates = []
+    for _ in range(21):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule["scheduler"].step()
+    assert schedule["interval"] == "step"
+    assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert (rates[12], rates[20]) == pytest.approx((0.5, 0))
+
+
+def test_features_are_masked_in_training():
+    batch = phone_batch()
+    configs = SpecAugmentConfig(frequency_masks=0, time_masks=0), SpecAugmentConfig()
+    losses = [phone_module(spec_augment=config).training_step(batch, 0) for config in configs]
+    assert losses[0] != losses[1]
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for at, step in enumerate((4, 8, 12)):
+        path = folder / f"last-step={step}.ckpt"
+        torch.save({"step": step}, path)
+        if step == 12:
+            path.write_bytes(path.read_bytes()[:100])
+        os.utime(path, (at, at))
+    with pytest.warns(Warning, match=r"last-step=12\.ckpt: damaged checkpoint passed over"):
+        assert newest_checkpoint(tmp_path) == folder / "last-step=8.ckpt"
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])

@@ -73,10 +73,11 @@ class Output:
     def add(self, number: int, result: "Transcript | AsrError") -> None:
         """Take what came of a recording."""
         self._reached.pop(number, None)
-        self._done += not isinstance(result, AsrError)
         if self.output_dir:
             self._emit(number, result)
+            self._done += not isinstance(result, AsrError)  # only now is it there
             return
+        self._done += not isinstance(result, AsrError)
         self._held[number] = result
         while self._next in self._held:
             self._emit(self._next, self._held.pop(self._next))
