@@ -33,7 +33,8 @@ class Stretches:
     """Cuts a stream into stretches of speech by its loudness.
 
     A step is speech where it is clearly louder than the noise, whose level is the least heard,
-    slowly forgotten. Whoever speaks on and on is cut as a long recording is.
+    slowly forgotten. Whoever speaks on and on is cut at the quietest place, without the overlap
+    that recordings get.
 
     Args:
         sample_rate: Hz.

@@ -355,6 +355,28 @@ def test_command_writes_the_manifest(kind: str, tmp_path: Path) -> None:
     assert f"{len(utterances)} utterances" in result.stdout
 
 
+def test_a_chapter_whose_transcript_is_lost_is_named(tmp_path: Path) -> None:
+    make_librispeech(tmp_path)
+    (tmp_path / "26" / "495" / "26-495.trans.txt").unlink()
+    corpus = read_corpus("librispeech", tmp_path)
+    assert [utterance.id for utterance in corpus.utterances] == ["19-198-0000", "19-198-0001"]
+    [line] = corpus.unusable
+    assert line.startswith("26-495-0000: has no transcript")
+
+
+def test_chapters_of_one_folder_are_told_apart(tmp_path: Path) -> None:
+    make_librispeech(tmp_path / "tree")
+    for path in (tmp_path / "tree").rglob("*-*"):
+        path.rename(tmp_path / path.name)
+    corpus = read_corpus("librispeech", tmp_path)
+    assert not corpus.unusable
+    assert {u.id: u.speaker for u in corpus.utterances} == {
+        "19-198-0000": "19",
+        "19-198-0001": "19",
+        "26-495-0000": "26",
+    }
+
+
 def test_command_refuses_unusable_recordings_unless_told(tmp_path: Path) -> None:
     make_librispeech(tmp_path)
     (tmp_path / "19" / "198" / "19-198-0001.flac").unlink()

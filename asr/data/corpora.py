@@ -114,10 +114,17 @@ def read_librispeech(folder: Path) -> Iterator[Recording]:
     Each chapter has a ``SPEAKER-CHAPTER.trans.txt`` with lines ``ID TEXT`` beside ``ID.flac``;
     any other audio suffix does as well.
     """
-    for transcript in sorted(folder.rglob("*.trans.txt")):
-        audio = _audio_by_stem(transcript.parent)
-        for id, text in _read_pairs(transcript).items():
-            yield Recording(id, audio.pop(id, None), text, speaker=id.split("-")[0])
+    transcripts: dict[Path, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.name.endswith(".trans.txt"):
+            transcripts.setdefault(path.parent, []).append(path)
+        elif path.suffix.lower() in AUDIO_SUFFIXES:
+            transcripts.setdefault(path.parent, [])  # perhaps its transcript is lost
+    for chapter, files in transcripts.items():
+        audio = _audio_by_stem(chapter)
+        for file in files:
+            for id, text in _read_pairs(file).items():
+                yield Recording(id, audio.pop(id, None), text, speaker=id.split("-")[0])
         for id, path in audio.items():
             yield Recording(id, path, text="")
 

@@ -248,7 +248,11 @@ class CharacterTrainer:
         return min(entry["val"] for entry in self.history)
 
     def save(self, path: Path, settings: dict[str, Any]) -> None:
-        """Write a checkpoint, whole or not at all."""
+        """Write a checkpoint, whole or not at all.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
         tensors = {f"model.{name}": x for name, x in self.model.state_dict().items()}
         for i, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": x for name, x in moments.items()}
@@ -256,8 +260,11 @@ class CharacterTrainer:
         tensors = {name: x.to("cpu", copy=True).contiguous() for name, x in tensors.items()}
         progress = {"step": self.step, "batches": self.batches, "history": self.history}
         metadata = {METADATA: json.dumps({"settings": settings, **progress})}
-        with whole_file(path) as partial:
-            partial.write_bytes(safetensors.torch.save(tensors, metadata))
+        try:
+            with whole_file(path) as partial:
+                partial.write_bytes(safetensors.torch.save(tensors, metadata))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot write this checkpoint: {error}") from error
 
     def load(self, path: Path, settings: dict[str, Any]) -> None:
         """Go back to a checkpoint.
@@ -344,7 +351,7 @@ def train_character_model(
             model = replace(model, pieces=tuple(learn_pieces(words, training.pieces)))
         settings = asdict(model) | asdict(training) | {"texts": len(texts), "init_from": identity}
         del settings["native_lstm"]  # the same training, elsewhere
-        for name, what in (("learnt", model.pieces), ("held_out", held_out)):
+        for name, what in (("learnt", model.pieces), ("held_out", held_out), ("read", texts)):
             settings[name] = zlib.crc32("\n".join(what).encode())
         torch.manual_seed(training.seed)
         trainer = CharacterTrainer((start or CharacterModel(model)).train().to(device), training)

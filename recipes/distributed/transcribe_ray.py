@@ -125,13 +125,22 @@ def _columns(utterances: Iterable[Utterance]) -> tuple[list[str], list[str]]:
 
 
 def read_rows(files: Iterable[Path]) -> dict[str, Row]:
-    """Return the rows of results by id; a text takes the place of an error."""
+    """Return the rows of results by id; a text takes the place of an error.
+
+    Raises:
+        ConfigError: a file holds something else.
+    """
     rows: dict[str, Row] = {}
     for file in files:
-        with file.open(encoding="utf-8") as lines:
-            for row in map(json.loads, lines):
-                if "text" in row or row["id"] not in rows:
-                    rows[row["id"]] = row
+        try:
+            with file.open(encoding="utf-8") as lines:
+                for row in map(json.loads, lines):
+                    if "text" in row or row["id"] not in rows:
+                        rows[row["id"]] = row
+        except (ValueError, LookupError, TypeError) as error:
+            raise ConfigError(
+                f"{file}: is no result of this recipe; name another --output"
+            ) from error
     return rows
 
 
@@ -165,6 +174,8 @@ def main() -> int:
     parser.add_argument("--model", type=Path, help="model bundle; the packaged one if not given")
     parser.add_argument("--device", help="cpu, cuda, …; a GPU if there is one")
     options = parser.parse_args()
+    if min(options.batch, options.workers) < 1:
+        parser.error("--batch and --workers are 1 or more")
     output: Path = options.output.absolute()
     parts = output.with_name(f"{output.name}.parts")
     try:
@@ -185,7 +196,7 @@ def main() -> int:
                 device=options.device,
             )
             done = results_in(output, parts)
-        if missing or parts.exists():
+        if parts.exists() or [*done] != [item.id for item in utterances]:
             write_rows(output, [done[item.id] for item in utterances])
         shutil.rmtree(parts, ignore_errors=True)
     except (AsrError, OSError) as error:
