@@ -526,7 +526,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(
     assert train(files, tmp_path / "2") == uninterrupted  # nothing is left to do
     assert "while training" not in capsys.readouterr().err
     (file, *_) = files[0]
-    file.write_text(file.read_text("utf-8").replace("E", "A"), "utf-8")
+    file.write_text(file.read_text("utf-8").replace("Hello", "Jelly"), "utf-8")
     with pytest.raises(ConfigError, match="with read "):
         train(files, tmp_path / "2")
 
