@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -373,15 +374,6 @@ def dictionary(tmp_path_factory):
     return path
 
 
-def test_phones_that_are_left_out_are_told(tmp_path):
-    phones = tuple("ABCD")
-    encoder = EncoderConfig(hidden_size=4, num_layers=1, conv_channels=2)
-    model = CtcModel(FeatureConfig(), encoder, ALPHABET, phones)
-    save_bundle(tmp_path / "phones.asr", model, DecoderConfig(), "# Phones\n")
-    with pytest.warns(UserWarning, match=r"phones\.asr: its phones are left out"):
-        CtcModule(FeatureConfig(), encoder, ALPHABET, init_from=str(tmp_path / "phones.asr"))
-
-
 @pytest.mark.parametrize("crf", [False, True])
 def test_an_output_of_phones_is_trained_beside(corpus, dictionary, tmp_path, crf):
     config = settings(corpus, tmp_path / "run", max_epochs=4)
@@ -562,7 +554,9 @@ def test_phones_start_from_a_bundle_of_the_same_ones_alone(tmp_path):
     save_bundle(tmp_path / "a.asr", source, DecoderConfig(), "", precision="float32")
     for phones in ((), ("AA", "BB"), ("AA", "CC")):
         start = str(tmp_path / "a.asr")
-        module = CtcModule(features, encoder, ALPHABET, phones, init_from=start)
+        told = pytest.warns(UserWarning, match=r"a\.asr: its phones are left out")
+        with nullcontext() if phones else told:
+            module = CtcModule(features, encoder, ALPHABET, phones, init_from=start)
         weights = module.model.state_dict()
         torch.testing.assert_close(weights["output.weight"], source.output.weight)
         if phones:
