@@ -197,6 +197,14 @@ def test_rescoring_needs_a_character_model(
     assert f"{option[0]} needs a character model" in result.stderr
 
 
+def test_a_beam_that_is_kept_gets_no_other_width(folder: Path, tmp_path: Path) -> None:
+    models = ("-m", folder / "bare.asr", "--lm", folder / "bigram.arpa.gz")
+    options = ("--char-lm", folder / "char.safetensors", "--keep", "--beam-width", 30)
+    result = run("lm", "tune", MANIFEST, *models, *options, "-o", tmp_path / "x.asr")
+    assert result.exit_code == 2
+    assert "leave out --beam-width" in result.stderr
+
+
 def test_pieces_of_words_rescore_but_do_not_search(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "pieces.safetensors"
     config = CharacterModelConfig(hidden_size=8, pieces=(" THE", "ED"), embedding_size=4)

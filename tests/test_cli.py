@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -514,7 +515,13 @@ def test_failed_recordings_count_as_empty(manifest: Path, model: Path) -> None:
     report = json.loads(result.stdout)
     assert result.exit_code == 1
     assert (report["failures"], report["deletions"], report["substitutions"]) == (1, 2, 0)
+    assert report["rtf"] > 0
     assert "b.FLAC" in result.stderr
+    (manifest.parent / "a.wav").unlink()
+    output = manifest.parent / "o"
+    result = run("evaluate", manifest, "--model", model, "--output", output)
+    assert result.exit_code == 1
+    assert "x real time" not in result.stdout + (output / "report.html").read_text()
 
 
 def test_evaluate_scores_given_hypotheses(manifest: Path, model: Path) -> None:
@@ -524,6 +531,9 @@ def test_evaluate_scores_given_hypotheses(manifest: Path, model: Path) -> None:
     second = run("evaluate", manifest, "--hypotheses", hypotheses, "--json")
     left, right = json.loads(first.stdout), json.loads(second.stdout)
     assert all(left[key] == right[key] for key in right)
+    for option in (("--model", model), ("--beam-width", 9), ("--decoder", "greedy")):
+        refused = run("evaluate", manifest, "--hypotheses", hypotheses, *option)
+        assert refused.exit_code == 2 and "nothing is transcribed" in refused.stderr
     hypotheses.write_text(hypotheses.read_text().splitlines()[0])
     third = run("evaluate", manifest, "--hypotheses", hypotheses)
     assert third.exit_code == 1
@@ -564,3 +574,22 @@ def test_score_compares_two_texts(tmp_path: Path) -> None:
     result = run("score", reference, hypothesis)
     assert result.exit_code == 1
     assert "has 1 lines" in result.stderr
+
+
+def test_score_of_nothing_is_no_perfect_score(tmp_path: Path) -> None:
+    for name in ("ref.txt", "hyp.txt"):
+        (tmp_path / name).write_text("\n")
+    result = run("score", tmp_path / "ref.txt", tmp_path / "hyp.txt")
+    assert result.exit_code == 1
+    assert "ref.txt: has no word" in result.stderr and "WER" not in result.stdout
+
+
+def test_score_writes_its_results_though_nobody_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "ref.txt").write_text("ONE TWO\n")
+    command = [sys.executable, "-m", "asr", "score", "ref.txt", "ref.txt", "--output", "o"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.DEVNULL)
+    os.close(writer)
+    assert json.loads((tmp_path / "o" / "report.json").read_text())["hits"] == 2
+    assert (tmp_path / "o" / "report.html").is_file()

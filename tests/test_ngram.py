@@ -267,6 +267,12 @@ def test_transcripts_are_one_sentence_a_line(tmp_path: Path) -> None:
     assert read == [["HE", "SAID", "'TIS", "SO"], ["THE", "DOGS'", "TAILS"], ["NEXT"]]
 
 
+def test_a_stop_here_and_there_makes_no_running_text(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("ST JOHN'S WOOD. YES\n" + 20 * "A GOOD MAN\n")
+    read = list(read_sentences(tmp_path / "t.txt"))
+    assert read[0] == ["ST", "JOHN'S", "WOOD", "YES"] and len(read) == 21
+
+
 SAID = ["Well, Mr. Fox, said he. Is he?", "' ' -", "no"]
 
 
@@ -279,10 +285,14 @@ def test_each_transcript_of_a_manifest_is_a_sentence(tmp_path: Path) -> None:
     assert sum(done) == (tmp_path / "m.jsonl").stat().st_size
     with pytest.raises(ManifestError, match=r"none\.jsonl: no such manifest"):
         list(read_sentences(tmp_path / "none.jsonl"))
+    packed = tmp_path / "m.jsonl.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "m.jsonl").read_bytes()))
+    with pytest.raises(TextError, match=r"m\.jsonl\.gz: .* unpack it first"):
+        list(read_sentences(packed))  # or its keys would be words
 
 
 RUNNING = """\
-CHAPTER II.
+CHAPTER II. MR. FOX.
 'You ask Mr. Levi where
 he is?' she said. "I do." Then--
 
@@ -295,6 +305,7 @@ def test_running_text_is_cut_into_sentences(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text(RUNNING)
     assert [" ".join(words) for words in read_sentences(tmp_path / "t.txt")] == [
         "CHAPTER II",
+        "MISTER FOX",
         "YOU ASK MISTER LEVI WHERE HE IS SHE SAID",
         "I DO",
         "THEN",
@@ -591,3 +602,14 @@ def test_a_model_of_other_letters_is_measured_in_its_own_alphabet(
     assert run("perplexity", *options).exit_code == 1
     result = run("perplexity", *options, "--alphabet", " ДАНЕТ")
     assert json.loads(result.stdout)["unknown"] == 0
+
+
+def test_a_missing_text_is_told_before_any_other_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr.lm.sentences.read_sentences", lambda *_, **__: pytest.fail("read"))
+    (tmp_path / "t.txt").write_text("A B\n")
+    texts = (tmp_path / "t.txt", tmp_path / "typo.txt")
+    result = run("build", *texts, "-o", tmp_path / "m.klm")
+    assert result.exit_code == 1
+    assert "typo.txt: cannot read this text: no such file" in result.stderr

@@ -79,8 +79,12 @@ def evaluate(
     from asr.scoring.report import score
     from asr.scoring.utterances import score_utterance
 
-    if hypotheses and model:
-        raise typer.BadParameter("--hypotheses needs no --model: nothing is transcribed")
+    models = (model, lm, lexicon, char_lm, hotwords)
+    settings = (decoder, lm_weight, word_score, char_lm_weight, char_score, beam_width)
+    if hypotheses and {*models, *settings, hotword_score} != {None}:
+        raise typer.BadParameter(
+            "--hypotheses needs no model and no settings of a decoder: nothing is transcribed"
+        )
     if output:
         for name in ("utterances.jsonl", "report.json", "report.html"):
             check_writable(output / name)  # better refused now than after the work
@@ -113,8 +117,10 @@ def evaluate(
             "model": str(model or "packaged"),
             "device": str(transcriber.device),
             "failures": transcripts.count(None),
-            "rtf": seconds / sum(utterance.duration for utterance in utterances),
         }
+        pairs = zip(utterances, transcripts, strict=True)
+        if done := sum(utterance.duration for utterance, found in pairs if found is not None):
+            details["rtf"] = seconds / done
     scored = [
         score_utterance(
             utterance.id,
@@ -128,20 +134,22 @@ def evaluate(
     ]
     report = score(scored)
     entry = json.dumps(report.to_json() | details, ensure_ascii=False, indent=2)
-    typer.echo(entry if as_json else describe(report))
-    if "rtf" in details and not as_json:
-        typer.echo(f"\nspeed: {1 / details['rtf']:.1f} x real time on {details['device']}")
-    if output:
-        write_results(output, entry, scored)
-        write_evaluation_page(
-            output / "report.html",
-            report,
-            scored,
-            details | {"hypotheses": str(hypotheses)},
-            transcriber=transcriber,
-            transcripts=transcripts,
-            media=media,
-        )
+    try:
+        typer.echo(entry if as_json else describe(report))
+        if "rtf" in details and not as_json:
+            typer.echo(f"\nspeed: {1 / details['rtf']:.1f} x real time on {details['device']}")
+    finally:  # whoever reads may have left
+        if output:
+            write_results(output, entry, scored)
+            write_evaluation_page(
+                output / "report.html",
+                report,
+                scored,
+                details | {"hypotheses": str(hypotheses)},
+                transcriber=transcriber,
+                transcripts=transcripts,
+                media=media,
+            )
     if details.get("failures"):
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from asr.cli.messages import step_progress
 from asr.cli.options import Json
-from asr.errors import ConfigError, TextError
+from asr.errors import ConfigError, TextError, reason_of
 from asr.text import ENGLISH
 
 if TYPE_CHECKING:
@@ -243,7 +243,11 @@ def _sentences(
 
 
 def _bytes(texts: list[Path]) -> int:
-    return sum(path.stat().st_size for path in texts if path.is_file())
+    """Return the size of all texts; one that is missing is told before any is read."""
+    try:
+        return sum(path.stat().st_size for path in texts)
+    except OSError as error:
+        raise TextError(f"{error.filename}: cannot read this text: {reason_of(error)}") from error
 
 
 def _vocabulary(vocab: str, alphabet: str) -> int | set[str]:

@@ -65,8 +65,9 @@ def write_evaluation_page(
         setting |= {
             "Model": f"{_name(details['model'])}: {_describe_model(transcriber.model)}",
             "Decoder": _describe_decoder(transcriber),
-            "Speed": f"{1 / details['rtf']:.1f} x real time on {details['device']}",
         }
+        if "rtf" in details:
+            setting["Speed"] = f"{1 / details['rtf']:.1f} x real time on {details['device']}"
         if details["failures"]:
             setting["Not readable"] = f"{details['failures']} recordings, counted as empty"
     else:

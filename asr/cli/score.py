@@ -24,8 +24,11 @@ def score(
     from asr.cli.report import describe, write_results
     from asr.scoring.report import score as score_all
     from asr.scoring.utterances import score_utterance
+    from asr.text import normalise
 
     references, hypotheses = _read_lines(reference), _read_lines(hypothesis)
+    if not any(map(normalise, references)):
+        raise ManifestError(f"{reference}: has no word; give one reference a line")
     if len(references) != len(hypotheses):
         raise ManifestError(
             f"{hypothesis}: has {len(hypotheses)} lines, {reference} has {len(references)}; "
@@ -35,11 +38,13 @@ def score(
     scored = [score_utterance(f"line {i}", *pair) for i, pair in enumerate(pairs, 1)]
     report = score_all(scored)
     entry = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
-    typer.echo(entry if as_json else describe(report))
-    if output:
-        write_results(output, entry, scored)
-        details = {"reference": str(reference), "hypotheses": str(hypothesis)}
-        write_evaluation_page(output / "report.html", report, scored, details)
+    try:
+        typer.echo(entry if as_json else describe(report))
+    finally:  # whoever reads may have left
+        if output:
+            write_results(output, entry, scored)
+            details = {"reference": str(reference), "hypotheses": str(hypothesis)}
+            write_evaluation_page(output / "report.html", report, scored, details)
 
 
 def _read_lines(path: Path) -> list[str]:

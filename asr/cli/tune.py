@@ -1,6 +1,7 @@
 """``asr lm tune``: decoder settings from validation data."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from asr.lm.character import CharacterModel
     from asr.transcriber import Transcriber
 
+SCORED_TOGETHER = 1000  # texts between two looks at the progress bar
 SEARCHED = ("lm_weight", "word_score", "prior_weight", "unknown_score", "beam_width")
 
 
@@ -64,6 +66,12 @@ def tune(
             min=1, help="Texts of the beam to rescore; as stored with the model if not given."
         ),
     ] = None,
+    beam_width: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Widest beam to try; 400, or as the model has it if that is wider."
+        ),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Picture of the word error rates, PNG or SVG.")
     ] = None,
@@ -74,8 +82,9 @@ def tune(
 ) -> None:
     """Find the settings of the beam that make the fewest errors, and store them with the model.
 
-    Recordings are recognised once; each trial only decodes. With a character model, its weights
-    are found next, on the best texts of that beam. The new bundle holds the language models, so
+    Recordings are recognised once; each trial only decodes: many with a narrow beam and the n-grams
+    alone, then some with the widest, whose texts the character model rescores, if there is one. The
+    narrowest beam that is as good is kept. The new bundle holds the language models, so
     that asr transcribe needs nothing else, but for --lexicon, if these settings are to be used with
     one. A recording that cannot be read is left out, and makes the exit code 1.
     """
@@ -86,6 +95,7 @@ def tune(
     from asr.decoding.fusion import check_same_alphabet
     from asr.decoding.pool import DecoderPool
     from asr.decoding.priors import measure_priors
+    from asr.decoding.tuning import BEAM_WIDTHS
     from asr.decoding.tuning import tune as search
     from asr.lm.character import parse_character_model, read_character_model
     from asr.lm.lexicon import read_lexicon
@@ -101,12 +111,13 @@ def tune(
     utterances = read_manifest(manifest)
     bundle = load_bundle(model or packaged_model())
     tokenizer = bundle.model.tokenizer
-    content = _packed(lm) if lm else bundle.language_model
-    if content is None:
+    if lm is None and bundle.language_model is None:
         raise LanguageModelError(f"{bundle.path}: holds no language model; give one with --lm")
     characters = read_character_model(char_lm) if char_lm else bundle.character_model
     if keep and (characters is None or plot):
         raise typer.BadParameter("--keep needs a character model, and leaves nothing to plot")
+    if keep and beam_width:
+        raise typer.BadParameter("--keep leaves the beam as it is; leave out --beam-width")
     if keep and pronunciations and not bundle.pronunciations:
         raise typer.BadParameter(
             "--keep would keep the settings of a search without pronunciations; leave it out"
@@ -120,7 +131,7 @@ def tune(
     words = read_lexicon(lexicon, tokenizer.alphabet) if lexicon else None
     with bundle.language_model_file() as packed:
         path = lm or packed
-        assert path is not None  # content would be None, too
+        assert path is not None
         listed = WordModel(path, tokenizer.alphabet).words.keys() - {UNKNOWN}
         spoken = {*listed, *(words or ())}
         bundle = _with_pronunciations(bundle, pronunciations, spoken)
@@ -130,26 +141,34 @@ def tune(
             transcriber = Transcriber(acoustic, choose_device(device))
             references, rows = _recognise(transcriber, utterances, manifest)
             if spelling:
-                said = sum(map(bool, map(spelling, spoken)))
+                said = sum(map(bool, map(spelling.ways, spoken)))
                 typer.echo(f"{said:,} of {len(spoken):,} words have a pronunciation")
-            chosen = replace(bundle.decoder, method="beam")
-            if not keep:
+            start = replace(bundle.decoder, method="beam", n_best=n_best or bundle.decoder.n_best)
+            score = _Scores(rescorer) if rescorer else None
+            if keep:
+                chosen = start
+            else:
                 chosen, trials = search(
-                    lambda config: [n_best[0].text for n_best in _decode(pool, rows, config)],
+                    partial(_decode, pool, rows),
                     references,
-                    replace(bundle.decoder, priors=measure_priors(rows)),
+                    replace(
+                        start,
+                        priors=measure_priors(rows),
+                        beam_width=beam_width or max(BEAM_WIDTHS[-1], start.beam_width),
+                    ),
                     _tell,
                     spells_unknown=spelling is None,
+                    score=score,
                 )
                 _tell_chosen(chosen, *SEARCHED)
                 if plot:
                     title = f"{len(rows)} utterances of {manifest.name}"
                     with style():
                         save(draw_wer_surface(trials, chosen, title), plot)
-            if rescorer:
-                chosen = replace(chosen, n_best=n_best or chosen.n_best)
+            if score:
                 n_best_lists = _decode(pool, rows, chosen, chosen.n_best)
-                chosen = _tune_rescoring(n_best_lists, rescorer, references, chosen)
+                chosen = _tune_rescoring(n_best_lists, score, references, chosen)
+    content = _packed(lm) if lm else bundle.language_model
     tuned = replace(bundle, decoder=chosen, language_model=content, character_model=characters)
     tuned.save(output)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
@@ -203,9 +222,26 @@ def _decode(
         return pool.decode(rows, config, on_progress, n_best=n_best)
 
 
+class _Scores:
+    """Log-probabilities of texts by a character model, each of which is read once."""
+
+    def __init__(self, model: "CharacterModel") -> None:
+        self._model = model
+        self._known: dict[str, float] = {}
+
+    def __call__(self, texts: list[str]) -> list[float]:
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        with step_progress("rescoring", len(new)) as on_progress:
+            for start in range(0, len(new), SCORED_TOGETHER):
+                some = new[start : start + SCORED_TOGETHER]
+                self._known.update(zip(some, self._model.score(some).tolist(), strict=True))
+                on_progress(len(some))
+        return [self._known[text] for text in texts]
+
+
 def _tune_rescoring(
     n_best_lists: "list[list[Hypothesis]]",
-    model: "CharacterModel",
+    score: "_Scores",
     references: list[str],
     start: "DecoderConfig",
 ) -> "DecoderConfig":
@@ -213,7 +249,7 @@ def _tune_rescoring(
     from asr.decoding.tuning import tune_rescoring
 
     texts = [hypothesis.text for n_best in n_best_lists for hypothesis in n_best]
-    chosen, trials = tune_rescoring(n_best_lists, model.score(texts).tolist(), references, start)
+    chosen, trials = tune_rescoring(n_best_lists, score(texts), references, start)
     best: dict[float, Trial] = {}
     for trial in sorted(trials, key=lambda trial: trial.wer):
         best.setdefault(trial.config.char_lm_weight, trial)
@@ -247,11 +283,13 @@ def _content(path: Path) -> bytes:
 
 def _tell(trial: "Trial") -> None:
     config = trial.config
+    shown = ("char_lm_weight", "char_score") if trial.rescored else ()
     typer.echo(
         f"lm_weight {config.lm_weight:<5g} word_score {config.word_score:<5g} "
         f"prior_weight {config.prior_weight:<5g} "
         f"unknown_score {config.unknown_score:<5g} beam_width {config.beam_width:<4d} "
-        f"WER {trial.wer:7.2%}  {trial.seconds:5.1f} s"
+        + "".join(f"{name} {getattr(config, name):<6g} " for name in shown)
+        + f"WER {trial.wer:7.2%}  {trial.seconds:5.1f} s"
     )
 
 

@@ -104,7 +104,9 @@ def read_vocabulary(path: str | Path) -> list[str]:
         ):
             (count,) = struct.unpack_from("<Q", content, _SANITY.size + _PARAMETERS.size)
             start = content.rfind(b"<unk>\0")  # the words are the end of the file
-            *words, rest = content[max(start, 0) :].decode().split("\0")
+            if start < 0:
+                raise ValueError("no words")
+            *words, rest = content[start:].decode().split("\0")
     except OSError as error:
         reason = reason_of(error)
         raise LanguageModelError(f"{path}: cannot read this language model: {reason}") from error

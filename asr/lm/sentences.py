@@ -17,14 +17,17 @@ from asr.text import normalise
 Sentence = list[str]
 
 MANIFEST = ".jsonl"  # how its name ends; its transcripts are wanted
+PACKED = (".gz", ".xz")
 
 # How much of a file is looked at to tell running text from one sentence a line.
 SAMPLE_LINES = 1000
+PUNCTUATED = 20  # one line of so many, or more, ends a sentence of running text
 
 _CLOSING = "\"'”’)\\]"
 _OPENING = "\"'“‘(\\["
 # Titles and initials end in a full stop that ends no sentence; "I." mostly does.
-_ABBREVIATIONS = "".join(rf"(?<!\b{word}\.)" for word in ("Mr", "Mrs", "Ms", "Dr", "St", "Messrs"))
+_TITLES = ("Mr", "Mrs", "Ms", "Dr", "St", "Messrs", "MR", "MRS", "MS", "DR", "ST", "MESSRS")
+_ABBREVIATIONS = "".join(rf"(?<!\b{word}\.)" for word in _TITLES)
 _SENTENCE_END = re.compile(
     rf"(?<=[.?!]){_ABBREVIATIONS}(?<!\b[A-HJ-Z]\.)"
     rf"[{_CLOSING}]*(?:\s+(?=[{_OPENING}]*[A-Z])|\s*$)"
@@ -56,8 +59,8 @@ def read_sentences(
 
     Each transcript of a manifest (``.jsonl``) is a sentence.
 
-    A file without sentence punctuation in its first :data:`SAMPLE_LINES` lines, such as a list
-    of transcripts, has one sentence a line. Any other is running text: sentences end at ``.``,
+    A file with hardly any sentence punctuation in its first :data:`SAMPLE_LINES` lines, such as a
+    list of transcripts, has one sentence a line. Any other is running text: sentences end at ``.``,
     ``?``, ``!`` or an empty line and may cross lines, quotation marks that look like
     apostrophes are taken off the beginnings of words, and titles such as ``Mr.`` are spelled out.
 
@@ -71,6 +74,8 @@ def read_sentences(
         ManifestError: it is a manifest that cannot be read.
     """
     path = Path(path)
+    if path.suffix in PACKED and path.with_suffix("").suffix == MANIFEST:
+        raise TextError(f"{path}: a manifest is read as it is; unpack it first")
     if path.suffix == MANIFEST:
         yield from filter(None, (_words(utterance.text) for utterance in iter_manifest(path)))
         if on_progress:
@@ -82,13 +87,18 @@ def read_sentences(
             if on_progress:
                 lines = _reporting(lines, raw, on_progress)
             sample = list(itertools.islice(lines, SAMPLE_LINES))
-            running = not one_per_line and any(map(_PUNCTUATED.search, sample))
+            running = not one_per_line and _is_running(sample)
             lines = itertools.chain(sample, lines)
             for sentence in _split(lines) if running else lines:
                 if words := _words(sentence, running):
                     yield words
     except (OSError, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise TextError(f"{path}: cannot read this text: {reason_of(error)}") from error
+
+
+def _is_running(sample: list[str]) -> bool:
+    lines = list(filter(str.strip, sample))
+    return PUNCTUATED * sum(map(bool, map(_PUNCTUATED.search, lines))) >= max(1, len(lines))
 
 
 def _words(sentence: str, running: bool = False) -> Sentence:

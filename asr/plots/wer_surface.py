@@ -13,7 +13,9 @@ from asr.plots.style import RED
 
 
 def draw_wer_surface(trials: Sequence[Trial], chosen: DecoderConfig, title: str) -> Figure:
-    """Draw the trials of the first one's beam width, 1200 x 900 pixels.
+    """Draw the trials of n-grams alone with the first one's beam, and the chosen setting.
+
+    1200 x 900 pixels.
 
     Each weight and word score shows the rate of the priors and unknown words that serve it best.
     """
@@ -21,7 +23,7 @@ def draw_wer_surface(trials: Sequence[Trial], chosen: DecoderConfig, title: str)
     lowest: dict[tuple[float, float], float] = {}
     for trial in trials:
         config = trial.config
-        if config.beam_width == width:
+        if config.beam_width == width and not trial.rescored:
             point = config.lm_weight, config.word_score
             lowest[point] = min(trial.wer, lowest.get(point, trial.wer))
     weights, scores = zip(*lowest, strict=True)
@@ -57,13 +59,13 @@ def draw_wer_surface(trials: Sequence[Trial], chosen: DecoderConfig, title: str)
         s=420,
         c=RED,
         edgecolors="black",
-        label=f"chosen: {chosen.lm_weight:g}, {chosen.word_score:g}",
+        label=f"chosen for width {chosen.beam_width}: {chosen.lm_weight:g}, {chosen.word_score:g}",
     )
     axes.use_sticky_edges = False
     axes.margins(0.06)
     axes.set_xlabel("weight of the language model")
     axes.set_ylabel("score of a word")
-    axes.set_title(title)
+    axes.set_title(f"{title}, beam of {width}")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1))  # above, where no figure stands
     bar = figure.colorbar(surface, ax=axes, label="word error rate")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1))

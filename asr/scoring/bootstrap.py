@@ -160,7 +160,8 @@ def _percentiles(values: np.ndarray, blocks: int) -> Interval:
 def _p_value(tail: float, blocks: int) -> float:
     """Return the two-sided p.
 
-    With six blocks or more it is below 0.05 where the interval of :func:`_percentiles` has no 0.
+    With six blocks or more it is below 0.05, or about that, where the interval of
+    :func:`_percentiles` has no 0.
     """
     freedom = max(blocks - 1, 1)
     p = 2 * stdtr(freedom, ndtri(tail) * (freedom / blocks) ** 0.5)
