@@ -46,15 +46,26 @@ def check_writable(path: str | Path) -> None:
             raise ConfigError(f"{path}: is a folder; name a file to write")
         if _is_device(path):
             return
-        target = _target(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = _partial(target)
-        partial.touch()
-        partial.unlink(missing_ok=True)
+        probe_folder(_target(path).parent)
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be written: {error.strerror}; name another place"
         ) from error
+
+
+def probe_folder(folder: Path) -> None:
+    """See that files can be made in a folder, or where it will be, and leave nothing behind.
+
+    Raises:
+        OSError: they cannot.
+    """
+    folder = folder.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    # tempfile would try for ever on Windows.
+    probe = folder / f"asr.{secrets.token_hex(4)}.partial"
+    probe.touch()
+    probe.unlink(missing_ok=True)
 
 
 def _is_device(path: Path) -> bool:

@@ -19,6 +19,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -48,6 +49,7 @@ FFMPEG_FORMATS = (
 )
 
 BLOCK_SECONDS = 30.0
+COPIED_AT_ONCE = 2**20  # bytes of a stream
 # Bounds the memory of one block, whatever sample rate and channel count a header claims.
 MAX_BLOCK_SAMPLES = 2**24
 # Integer samples stored as float without scaling reach this; anything beyond is not sound.
@@ -184,10 +186,32 @@ def _regular_file(source: str | Path | BinaryIO) -> Iterator[Path]:
             stream = stack.enter_context(path.open("rb"))
         else:
             stream = source
-        copy = Path(stack.enter_context(tempfile.TemporaryDirectory()), "audio")
-        with copy.open("wb") as file:
-            shutil.copyfileobj(stream, file)
+        name = _name(source)
+        with _room(name):
+            copy = Path(stack.enter_context(tempfile.TemporaryDirectory()), "audio")
+            file = stack.enter_context(copy.open("wb", buffering=0))
+        while data := stream.read(COPIED_AT_ONCE):
+            with _room(name):
+                _write_all(file, data)
         yield copy
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def _room(name: str) -> Iterator[None]:
+    """Tell failures of temporary files from those of the recording."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise AudioError(
+            f"{name}: no temporary file can be written ({reason}); make room, or set TMPDIR"
+        ) from error
 
 
 def _mono(blocks: Iterator[tuple[int, Waveform]], name: str) -> Iterator[tuple[int, Waveform]]:
@@ -360,10 +384,10 @@ def _ffmpeg_blocks(
             "install ffmpeg or convert it to WAV or FLAC"
         )
     frames, rate = 0, 1
-    with (
-        tempfile.TemporaryFile() as log,
-        _deaf_process(command, log) as process,
-    ):
+    with ExitStack() as stack:
+        with _room(name):
+            log = stack.enter_context(tempfile.TemporaryFile())
+        process = stack.enter_context(_deaf_process(command, log))
         assert process.stdout is not None
         for rate, block in _au_blocks(process.stdout, block_seconds):
             frames += len(block)

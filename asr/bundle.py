@@ -20,7 +20,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,14 +86,25 @@ class Bundle:
 
     @contextmanager
     def language_model_file(self) -> Iterator[Path | None]:
-        """Lay the language model down as a file, as long as the context lasts."""
+        """Lay the language model down as a file, as long as the context lasts.
+
+        Raises:
+            BundleError: there is no room for it.
+        """
         if self.language_model is None:
             yield None
             return
-        # KenLM keeps a binary file open, and Windows deletes no open file.
-        with TemporaryDirectory(prefix="asr-", ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / _language_model_name(self.language_model)
-            path.write_bytes(self.language_model)
+        with ExitStack() as stack:
+            try:
+                # KenLM keeps a binary file open, and Windows deletes no open file.
+                folder = TemporaryDirectory(prefix="asr-", ignore_cleanup_errors=True)
+                path = Path(stack.enter_context(folder), _language_model_name(self.language_model))
+                path.write_bytes(self.language_model)
+            except OSError as error:
+                raise BundleError(
+                    f"{self.path}: its language model needs {len(self.language_model) / 1e6:.0f} MB"
+                    f" for a temporary file ({error.strerror}); make room, or set TMPDIR"
+                ) from error
             yield path
 
     def save(self, path: str | Path) -> None:

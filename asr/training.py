@@ -445,6 +445,10 @@ class Meter(lightning.Callback):
         self.start = self.end = time.perf_counter()
         self.waited = self.spent = self.audio = 0.0
 
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Leave what came before out of the figures."""
+        self.end = time.perf_counter()
+
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, idx: int) -> None:
         """Take the time since the last batch as waiting for data."""
         self.start = time.perf_counter()
@@ -651,8 +655,19 @@ def train(arguments: Sequence[str] | None = None, **defaults: Any) -> TrainingCL
     checkpoint = newest_checkpoint(cli.config.run_dir)
     if checkpoint:
         rank_zero_info(f"going on from {checkpoint}")
-    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    try:
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    except Exception:
+        _end_processes(cli.trainer)
+        raise
     return cli
+
+
+def _end_processes(trainer: lightning.Trainer) -> None:
+    """End those that the first process started, which may wait for it for half an hour."""
+    kill = getattr(trainer.strategy.launcher, "kill", None)
+    if kill:
+        kill(signal.SIGKILL)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -242,8 +242,10 @@ class Transcriber:
             characters = load_character_model(character_model)
         elif bundle.character_model and config.method != "greedy":
             characters = parse_character_model(bundle.character_model, bundle.path)
-        with bundle.language_model_file() as packed:
-            path = language_model or packed
+        file: AbstractContextManager[str | Path | None] = nullcontext(language_model)
+        if config.method == "beam" and not language_model:
+            file = bundle.language_model_file()
+        with file as path:
             ngrams = None
             if path and config.method == "beam":
                 ngrams = WordModel(path, tokenizer.alphabet)

@@ -59,7 +59,8 @@ def test_a_link_stays_and_the_file_that_it_names_is_replaced(tmp_path: Path) -> 
 def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.txt"
     check_writable(path)
-    assert list(path.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+    path.parent.mkdir()
     path.write_text("old")
     check_writable(path)
     assert path.read_text() == "old"

@@ -244,6 +244,18 @@ def test_standard_input_without_sound(monkeypatch, content):
     assert error_of(load_audio, "-", 16_000).startswith("standard input: ")
 
 
+def test_no_room_for_the_copy_of_a_stream_is_no_fault_of_the_recording(monkeypatch, tmp_path):
+    stream = io.BytesIO(write(tmp_path / "a.wav", noise()).read_bytes())
+    monkeypatch.setattr(audio.tempfile, "tempdir", str(tmp_path / "gone"))
+    told = error_of(load_audio, stream, 16_000)
+    assert told.startswith("audio stream: no temporary file can be written (No such file")
+    if Path("/dev/full").exists():
+        monkeypatch.setattr(audio.tempfile, "tempdir", None)
+        monkeypatch.setattr(audio.Path, "open", lambda *_, **__: io.FileIO("/dev/full", "w"))
+        told = error_of(load_audio, stream, 16_000)
+        assert "no temporary file can be written (No space left" in told
+
+
 def test_open_files_and_byte_streams(tmp_path):
     path = write(tmp_path / "a.flac", noise())
     expected = load_audio(path, 16_000)

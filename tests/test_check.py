@@ -100,6 +100,20 @@ def test_text_of_nothing(text: str) -> None:
     assert problem.kind == "no text"
 
 
+def test_silence_may_be_trained_on(tmp_path: Path) -> None:
+    silence = Utterance("s", make_audio(tmp_path / "s.wav", 2.0), 2.0, "")
+    write_manifest(tmp_path / "m.jsonl", [silence])
+    app = typer.Typer()
+    app.command()(command)
+    result = CliRunner().invoke(app, [str(tmp_path / "m.jsonl")])
+    assert result.exit_code == 0
+    assert "no text: 1 of 1 utterances; right where nobody speaks" in result.stdout
+
+
+def test_a_duration_beyond_all_reason_is_counted_too() -> None:
+    assert "to 100000000020 s" in describe(look(utterance("A", 1e11)))
+
+
 @pytest.mark.parametrize(
     ("text", "needed"), [("ABC", 3), ("ABBA", 5), ("AAA", 5), ("A A", 3), ("a  a,  a", 5)]
 )

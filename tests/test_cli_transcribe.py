@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,12 +79,32 @@ def test_resume_does_what_is_missing(model: Path, folder: Path, tmp_path: Path) 
         (["a.wav", "--resume"], "--resume needs the --output-dir"),
         (["-", "b.wav", "--jobs", "2"], "--jobs cannot share out standard input"),
         (["a.wav", "--jobs", "0"], "greater than or equal to 1"),
+        (["a.wav", "--words-per-line", "3"], "--words-per-line is for --format srt and vtt"),
+        (["a.wav", "--color", "--format", "json"], "--color is for text on a terminal"),
+        (["a.wav", "--color", "--output-dir", "o"], "--color is for text on a terminal"),
     ],
 )
 def test_misuse(arguments: list[str], message: str) -> None:
     result = run("transcribe", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_a_recording_named_twice_is_transcribed_once(model: Path, folder: Path) -> None:
+    once = run("transcribe", folder, "--model", model)
+    twice = run("transcribe", folder, folder / "0.wav", folder, "--model", model)
+    assert twice.exit_code == 0 and twice.stdout == once.stdout
+
+
+def test_recordings_of_one_name_do_not_share_a_ctm_file(
+    model: Path, folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "0.wav"
+    shutil.copy(folder / "0.wav", other)
+    arguments = ("transcribe", folder / "0.wav", other, "--model", model, "--format", "ctm")
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"{other}: has the name of {folder / '0.wav'} in CTM" in result.stderr
 
 
 def test_a_folder_that_takes_no_files_is_named_before_any_work(tmp_path: Path) -> None:

@@ -301,6 +301,7 @@ def test_kaldi_without_speakers(tmp_path: Path) -> None:
         ("path,text\na/1.wav,one, two\n", r"list\.csv:2: has 3 fields"),
         ("path,text\na/1.wav\n", r"list\.csv:2: has 1 fields"),
         ('path,text\na/1.wav,"open\n', "cannot read this table"),
+        ("path,text\n.,one\n", r"list\.csv:2: '\.' names no recording"),
         ("path,text,Start\na/1.wav,one,0.5\n", "column 'start', but stretches .* are not read"),
     ],
 )

@@ -63,14 +63,25 @@ def test_a_resumed_epoch_is_its_rest_and_the_next_ones_are_whole(corpus, done):
     for _ in range(done):
         next(batches)
     state = stopped.state_dict()
-    assert state == {"epoch": 1, "consumed": done}
+    assert state == {"epoch": 1, "consumed": done, "batches": len(expected[0])}
 
     resumed = make(corpus)
     resumed.load_state_dict(state)  # the order of Lightning: position first, then the loader
     loader = resumed.train_dataloader()
     assert_same(epoch_of(loader, 1), expected[0][done:])
-    assert resumed.state_dict() == {"epoch": 1, "consumed": len(expected[0])}
+    assert resumed.state_dict() == state | {"consumed": len(expected[0])}
     assert_same(epoch_of(loader, 2), expected[1])
+
+
+def test_a_position_among_other_batches_is_refused(corpus):
+    """Of as many batches of another size, or shared by other processes, it says nothing."""
+    state = make(corpus).train_dataloader().state_dict()
+    smaller, two = make(corpus, batch_seconds=4.0), make(corpus)
+    two.trainer = SimpleNamespace(global_rank=0, world_size=2, num_devices=2)
+    for data in smaller, two:
+        data.load_state_dict(state)
+        with pytest.raises(ConfigError, match=rf"had {state['batches']} batches an epoch, now"):
+            data.train_dataloader()
 
 
 def test_a_position_counts_for_its_own_epoch_and_once(corpus):

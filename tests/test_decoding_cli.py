@@ -221,6 +221,7 @@ def test_what_keeps_tuning_and_calibration_from_working_is_told_at_once(
         ((*tune, arpa, gone), "gone.jsonl: no recording with a text"),
         ((*tune, arpa, MANIFEST, "--lexicon", words), "words.txt: word '1842' cannot be spelled"),
         ((*tune, arpa, MANIFEST, "--plot", "x.xyz"), "x.xyz: cannot draw this kind of picture"),
+        ((*tune, arpa, MANIFEST, "--plot", "x.pgf"), "x.pgf: cannot draw this kind of picture"),
         ((*tune, arpa, MANIFEST, "-o", tmp_path), "is a folder; name a file to write"),
         ((*tune, cut, MANIFEST), "cut.arpa.gz: KenLM cannot read this model"),
         ((*tune, tmp_path / "no.arpa", MANIFEST), "no.arpa: cannot read this language model"),

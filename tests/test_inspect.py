@@ -73,6 +73,11 @@ def test_a_part_behind_the_end_is_refused(recording: Path) -> None:
         read_excerpt(recording, SAMPLE_RATE, 70.0, 80.0)
 
 
+def test_a_part_of_no_samples_is_refused(recording: Path) -> None:
+    with pytest.raises(ConfigError, match=r"1 to 1\.00001 s is no part"):
+        read_excerpt(recording, 16_000, 1.0, 1.00001)
+
+
 def test_words_are_those_of_the_transcriber(
     transcriber: Transcriber, recording: Path, tmp_path: Path
 ) -> None:
@@ -214,7 +219,14 @@ def test_inspect_reads_standard_input(
 
 @pytest.mark.parametrize(
     "part",
-    [("--end", 0), ("--start", 3, "--end", 3), ("--start", -1), ("--end", 61), ("--start", "nan")],
+    [
+        ("--end", 0),
+        ("--start", 3, "--end", 3),
+        ("--start", -1),
+        ("--end", 61),
+        ("--start", "nan"),
+        ("--start", 1e305),
+    ],
 )
 def test_inspect_refuses_senseless_parts(recording: Path, part: tuple[object, ...]) -> None:
     assert invoke("inspect", recording, *part).exit_code == 2

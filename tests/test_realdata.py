@@ -1,4 +1,4 @@
-"""Bounds on real speech; the folder that ASR_CORPORA names is described in data/README.md."""
+"""Bounds on real speech, in the folder that ASR_CORPORA names."""
 
 import os
 from pathlib import Path

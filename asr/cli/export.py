@@ -36,7 +36,7 @@ def export(
     from asr.bundle import Bundle, load_bundle
     from asr.checkpoint import best_checkpoints, load_average
     from asr.decoding.config import DecoderConfig
-    from asr.errors import BundleError, ConfigError
+    from asr.errors import BundleError, ConfigError, reason_of
 
     check_writable(output)  # better refused now than after the work
     checkpoints = best_checkpoints(checkpoint) if checkpoint.is_dir() else [checkpoint]
@@ -50,7 +50,7 @@ def export(
         try:
             text = card.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(f"{card}: cannot read this card: {error}") from error
+            raise BundleError(f"{card}: cannot read this card: {reason_of(error)}") from error
     model = load_average(checkpoints[:average])
     bundle = Bundle(model, DecoderConfig(), text, output, precision=precision)
     if like:

@@ -25,7 +25,7 @@ def inspect(
             help="Picture (.png, .svg …); NAME.inspect.png in this folder if absent.",
         ),
     ] = None,
-    start: Annotated[float, typer.Option(min=0, help="Where to begin, in seconds.")] = 0.0,
+    start: Annotated[float, typer.Option(min=0, max=1e9, help="Where to begin, in seconds.")] = 0.0,
     end: Annotated[
         float | None,
         typer.Option(help="Where to end, in seconds; 15 seconds after the start if absent."),

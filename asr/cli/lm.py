@@ -150,7 +150,7 @@ def sample(
         Path, typer.Argument(help="Character model of recipes/char_lm, or a model with one.")
     ],
     prompt: Annotated[str, typer.Option(help="Begin of the text.")] = "",
-    length: Annotated[int, typer.Option(min=0, help="Most characters to write.")] = 200,
+    length: Annotated[int, typer.Option(min=0, help="Most characters, or pieces of words.")] = 200,
     temperature: Annotated[
         float,
         typer.Option(

@@ -2,12 +2,12 @@
 
 import errno
 import json
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.atomic import probe_folder
 from asr.cli.messages import print_error
 from asr.cli.recordings import Recording
 from asr.errors import AsrError, ConfigError
@@ -182,13 +182,7 @@ def check_output_dir(output_dir: Path) -> None:
         ConfigError: they cannot.
     """
     with _refusal(output_dir):
-        folder = output_dir.absolute()
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        # tempfile would try for ever on Windows.
-        probe = folder / f"asr.{secrets.token_hex(4)}.partial"
-        probe.touch()
-        probe.unlink(missing_ok=True)
+        probe_folder(output_dir)
 
 
 @contextmanager

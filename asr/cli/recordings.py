@@ -10,6 +10,7 @@ from pathlib import Path
 from asr.cli.messages import print_error
 from asr.errors import AudioError, ConfigError
 from asr.formats.registry import Format, suffix
+from asr.formats.tables import ctm_name
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Recording:
 
 
 def find_recordings(inputs: Iterable[str]) -> tuple[list[Recording], int]:
-    """Return the recordings in folders and those named, and how many folders had none."""
+    """Return the recordings in folders and those named, each once; how many folders had none."""
     recordings, failures = [], 0
     for name in inputs:
         folder = Path(name)
@@ -49,7 +50,8 @@ def find_recordings(inputs: Iterable[str]) -> tuple[list[Recording], int]:
                 print_error(AudioError(f"{name}: no recordings in this folder; name another"))
         else:
             recordings.append(Recording(name, Path(folder.stem)))
-    return recordings, failures
+    once = {recording.path: recording for recording in reversed(recordings)}  # the first of each
+    return list(reversed(once.values())), failures
 
 
 def check_names(
@@ -70,6 +72,21 @@ def check_names(
                     "transcribe them into different folders"
                 )
             taken[key] = recording.path
+
+
+def check_ctm_names(recordings: Iterable[Recording]) -> None:
+    """Refuse recordings that one CTM file would give the same name.
+
+    Raises:
+        ConfigError: there are such.
+    """
+    taken: dict[str, str] = {}
+    for recording in recordings:
+        other = taken.setdefault(ctm_name(recording.path), recording.path)
+        if other != recording.path:
+            raise ConfigError(
+                f"{recording.path}: has the name of {other} in CTM; give an --output-dir"
+            )
 
 
 def _key(path: Path) -> str:

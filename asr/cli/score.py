@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from asr.cli.options import Json
-from asr.errors import ManifestError
+from asr.errors import ManifestError, reason_of
 
 
 def score(
@@ -51,5 +51,5 @@ def _read_lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot read this text: {error}") from error
+        raise ManifestError(f"{path}: cannot read this text: {reason_of(error)}") from error
     return text.removesuffix("\n").split("\n")

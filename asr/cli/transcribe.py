@@ -27,7 +27,13 @@ from asr.cli.options import (
     load_transcriber,
 )
 from asr.cli.outputs import Output, check_output_dir
-from asr.cli.recordings import Recording, check_names, find_recordings, found_to_be
+from asr.cli.recordings import (
+    Recording,
+    check_ctm_names,
+    check_names,
+    find_recordings,
+    found_to_be,
+)
 from asr.errors import AsrError
 from asr.formats.registry import FORMATS, JOINABLE, Format, renderers
 
@@ -89,9 +95,15 @@ def transcribe(
         raise typer.BadParameter("--resume needs the --output-dir of the run to go on with")
     if jobs > 1 and "-" in inputs:
         raise typer.BadParameter("--jobs cannot share out standard input")
+    if words_per_line and format not in ("srt", "vtt", "all"):
+        raise typer.BadParameter("--words-per-line is for --format srt and vtt")
+    if color and (output_dir or format != "txt"):
+        raise typer.BadParameter("--color is for text on a terminal")
     recordings, failures = find_recordings(inputs)
     if len(recordings) > 1 and not output_dir and format not in (*JOINABLE, "json"):
         raise typer.BadParameter(f"--format {format} of several recordings needs an --output-dir")
+    if format == "ctm" and not output_dir:
+        check_ctm_names(recordings)
     formats: tuple[Format, ...] = FORMATS if format == "all" else (format,)
     if output_dir:
         check_names(recordings, output_dir, formats)

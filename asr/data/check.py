@@ -20,7 +20,7 @@ from asr.text import CharTokenizer, normalise, repeats
 Kind = Literal["no text", "unknown characters", "too short", "unreadable", "duration"]
 
 REMEDIES: dict[Kind, str] = {
-    "no text": "add the text or leave them out",
+    "no text": "right where nobody speaks, and trained on so; else add the text",
     "unknown characters": "spell them out in letters of the alphabet, or extend the alphabet",
     "too short": "the encoder gives fewer frames than the text needs: the text may belong to "
     "another recording; else choose less subsampling or leave them out",
@@ -34,7 +34,7 @@ MAX_SECONDS = 35.0  # of what is trained on, unless told otherwise: memory grows
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why an utterance cannot be used.
+    """Why an utterance cannot be used, or may not be what it should be.
 
     Attributes:
         kind: what is wrong, a key of ``REMEDIES``.
@@ -190,7 +190,7 @@ def _histogram(durations: Sequence[float], width: int = 40) -> Iterator[str]:
     """Yield one bar of text for each step of 1, 2, 5, 10 … seconds, twenty at most."""
     longest = durations[-1]
     steps = (base * 10**power for power in range(9) for base in (1, 2, 5))
-    step = next(step for step in steps if longest < 20 * step)
+    step = next((step for step in steps if longest < 20 * step), math.ceil(longest / 20) + 1)
     counts = Counter(int(duration // step) for duration in durations)
     scale = width / max(counts.values())
     for bin in range(min(counts), max(counts) + 1):

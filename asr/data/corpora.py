@@ -210,6 +210,8 @@ def _deepspeech_pairs(manifest: Path) -> Iterator[tuple[Path, Path]]:
             audio, comma, text = line.partition(",")
             if not audio or not comma or "," in text:
                 raise ManifestError(f"{manifest}:{number}: not of the form WAV,TXT")
+            if not Path(audio).name:
+                raise ManifestError(f"{manifest}:{number}: {audio!r} names no recording")
             yield Path(audio), Path(text)
         return
     try:
@@ -291,6 +293,10 @@ def _read_table(table: Path, folder: Path, quoting: Literal[0, 3]) -> Iterator[R
                     )
                 fields = dict(zip(columns, row, strict=True))
                 file_name = fields[audio].strip()
+                if file_name and not Path(file_name).name:
+                    raise ManifestError(
+                        f"{table}:{rows.line_num + 1}: {file_name!r} names no recording"
+                    )
                 stem = Path(file_name).with_suffix("").as_posix() if file_name else ""
                 yield Recording(
                     id=fields.get("id") or stem or f"line {rows.line_num + 1}",

@@ -45,8 +45,12 @@ class ResumableLoader(DataLoader[Any]):
         self._resume = {"epoch": 0, "consumed": 0}
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch and the number of its batches handed out so far."""
-        return {"epoch": self.batch_sampler.epoch, "consumed": self.consumed}
+        """Return the epoch, the number of its batches handed out so far, and that of them all."""
+        return {
+            "epoch": self.batch_sampler.epoch,
+            "consumed": self.consumed,
+            "batches": len(self.batch_sampler),
+        }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Take the position that the next iteration of that epoch starts from."""
@@ -190,6 +194,13 @@ class SpeechDataModule(lightning.LightningDataModule):
         sampler = self._sampler(self.train_set, shuffle=True)
         self.train_loader = ResumableLoader(self.train_set, sampler, self.num_workers)
         if self.position:
+            before = self.position.get("batches", len(sampler))  # older checkpoints have none
+            if before != len(sampler):
+                raise ConfigError(
+                    f"this run had {before} batches an epoch, now {len(sampler)}: go on with as "
+                    "many processes, and the data and --data.batch_seconds of before, or begin "
+                    "another --run_dir with --init_from"
+                )
             self.train_loader.load_state_dict(self.position)
         return self.train_loader
 

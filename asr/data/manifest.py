@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.atomic import whole_file
-from asr.errors import ManifestError
+from asr.errors import ManifestError, reason_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ def iter_manifest(path: str | Path) -> Iterator[Utterance]:
                     utterance = _parse(line, f"{path}:{number}", path.parent)
                     if utterance.id in seen:
                         raise ManifestError(
-                            f"{path}:{number}: id {utterance.id!r} comes twice; ids must be unique"
+                            f"{path}:{number}: id {utterance.id!r} comes twice; give each an id"
                         )
                     seen.add(utterance.id)
                     yield utterance
     except FileNotFoundError as error:
         raise ManifestError(f"{path}: no such manifest; prepare the corpus first") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot read this manifest: {error}") from error
+        raise ManifestError(f"{path}: cannot read this manifest: {reason_of(error)}") from error
     if not seen:
         raise ManifestError(f"{path}: the manifest is empty; prepare the corpus again")
 

@@ -31,10 +31,15 @@ def to_ctm(transcript: "Transcript") -> str:
 
     Reference: NIST SCTK, "ctm file format".
     """
-    name = "stdin" if transcript.path == "-" else "_".join(Path(transcript.path).stem.split())
+    name = ctm_name(transcript.path)
     return "".join(
         # Start and duration add up to the end in milliseconds.
         f"{name} 1 {word.start:.3f} {round(word.end, 3) - round(word.start, 3):.3f} "
         f"{word.word} {word.confidence:.3f}\n"
         for word in transcript.words
     )
+
+
+def ctm_name(path: str) -> str:
+    """Return what a recording is called in CTM lines."""
+    return "stdin" if path == "-" else "_".join(Path(path).stem.split())

@@ -92,6 +92,8 @@ def read_excerpt(
         if position > last:
             break
     waveform = np.concatenate(parts)
+    if first >= last:
+        raise ConfigError(f"{start:g} to {end:g} s is no part of a recording; choose a longer one")
     if not len(waveform):
         raise ConfigError(
             f"{path}: ends at {position / sample_rate:.2f} s; choose a part that starts before"

@@ -67,6 +67,6 @@ def check_picture(path: str | Path) -> None:
 
 def _kind(path: Path) -> str:
     kind = path.suffix.lower().removeprefix(".")
-    if kind not in FigureCanvasBase.get_supported_filetypes():
+    if kind not in FigureCanvasBase.get_supported_filetypes().keys() - {"pgf"}:  # needs LaTeX
         raise ConfigError(f"{path}: cannot draw this kind of picture; end the name in .png or .svg")
     return kind

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from asr.atomic import whole_file
 from asr.data.manifest import as_name
-from asr.errors import ManifestError
+from asr.errors import ManifestError, reason_of
 from asr.scoring.utterances import ScoredUtterance, score_utterance
 
 
@@ -40,7 +40,7 @@ def read_utterances(path: str | Path) -> list[ScoredUtterance]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot read these results: {error}") from error
+        raise ManifestError(f"{path}: cannot read these results: {reason_of(error)}") from error
     utterances: dict[str, ScoredUtterance] = {}
     for number, line in enumerate(lines, start=1):
         if line.strip():

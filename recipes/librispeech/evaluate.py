@@ -49,9 +49,10 @@ def main() -> int:
 def row(name: str, report: dict[str, Any]) -> str:
     """Return one line of the table."""
     errors = " / ".join(str(report[key]) for key in ("substitutions", "deletions", "insertions"))
+    speed = f"{1 / report['rtf']:.0f}" if "rtf" in report else "–"  # no recording was read
     return (
         f"| {name} | {report['utterances']} | {report['seconds'] / 3600:.2f} "
-        f"| {rate(report, 'wer')} | {rate(report, 'cer')} | {errors} | {1 / report['rtf']:.0f} |"
+        f"| {rate(report, 'wer')} | {rate(report, 'cer')} | {errors} | {speed} |"
     )
 
 
