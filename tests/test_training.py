@@ -22,6 +22,7 @@ from test_scoring import edit_distance
 from tones import ALPHABET, SAMPLE_RATE, write_corpus
 from torch.nn.parallel import DistributedDataParallel
 
+from asr import training
 from asr.audio import load_audio
 from asr.augment import SpecAugmentConfig
 from asr.bundle import load_bundle, save_bundle
@@ -35,7 +36,7 @@ from asr.features import FeatureConfig
 from asr.models.crf import Denominator, phone_trigram
 from asr.models.ctc import CtcModel
 from asr.models.encoder import EncoderConfig
-from asr.training import CTC_SHARE, CtcModule, newest_checkpoint
+from asr.training import CTC_SHARE, CtcModule, newest_checkpoint, train
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "recipes" / "librispeech" / "train.py"
@@ -658,3 +659,43 @@ def test_a_misspelt_option_is_named_without_a_page_of_options(corpus, tmp_path):
     assert done.returncode == 2
     assert "sell" in done.stderr
     assert len(done.stderr.strip().splitlines()) < 8
+
+
+def test_when_a_training_fails_so_do_the_processes_that_it_started(monkeypatch, tmp_path):
+    """Or the others would wait for the first, and hold their GPUs, for half an hour."""
+    killed = []
+
+    def fit(*_, **__):
+        raise OSError("no space left on device")
+
+    strategy = SimpleNamespace(launcher=SimpleNamespace(kill=killed.append))
+    trainer = SimpleNamespace(fit=fit, strategy=strategy)
+    cli = SimpleNamespace(
+        config=SimpleNamespace(run_dir=tmp_path), trainer=trainer, model=None, datamodule=None
+    )
+    monkeypatch.setattr(training, "TrainingCLI", lambda *_, **__: cli)
+    with pytest.raises(OSError, match="no space left"):
+        train([])
+    assert killed == [signal.SIGKILL]
+
+
+def test_the_first_figures_of_speed_leave_the_start_out(monkeypatch):
+    now = iter([0.0, 100.0, 101.0, 104.0])  # made, begun, a batch got, the batch done
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(now))
+    logged = {}
+    features = SimpleNamespace(frame_seconds=0.01)
+    module = SimpleNamespace(
+        model=SimpleNamespace(features_config=features),
+        log=lambda name, value, **_: logged.update({name: value}),
+    )
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
+    trainer = SimpleNamespace(
+        world_size=1, global_step=1, log_every_n_steps=1, optimizers=[optimizer]
+    )
+    batch = SimpleNamespace(feature_lengths=torch.tensor([1000]))
+    meter = training.Meter()
+    meter.on_train_start(trainer, module)
+    meter.on_train_batch_start(trainer, module, batch, 0)
+    meter.on_train_batch_end(trainer, module, None, batch, 0)
+    assert logged["train/audio_seconds_per_second"] == pytest.approx(10 / 4)
+    assert logged["train/data_wait_share"] == pytest.approx(1 / 4)
