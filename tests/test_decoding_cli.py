@@ -89,8 +89,13 @@ def test_tune_stores_settings_and_language_model_that_transcribe_uses(
     greedy = Transcriber.load(tuned, method="greedy").transcribe(CLIP)
     assert greedy == Transcriber.load(packaged_model(), method="greedy").transcribe(CLIP)
 
+    # Tuned on the samples, it makes no error there; calibration needs some.
+    first, *others = read_manifest(MANIFEST)
+    wrong = f"{first.text.rsplit(' ', 1)[0]} MISTAKEN"
+    misread = tmp_path / "misread.jsonl"
+    write_manifest(misread, [dataclasses.replace(first, text=wrong), *others])
     calibrated = tmp_path / "calibrated.asr"
-    result = run("calibrate", MANIFEST, "-m", tuned, "-o", calibrated, "--plot", tmp_path / "c.png")
+    result = run("calibrate", misread, "-m", tuned, "-o", calibrated, "--plot", tmp_path / "c.png")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("expected calibration error") == 2
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
@@ -187,6 +192,7 @@ def test_references_are_normalised_and_unreadable_recordings_left_out(
     """Texts as a corpus has them, with small letters and commas, give the same settings."""
     names = ("river.wav", "carriage.wav", "letter.flac", "clock.ogg")
     texts = {u.audio.name: u.text for u in read_manifest(MANIFEST) if u.audio.name in names}
+    texts["river.wav"] = f"{texts['river.wav'].rsplit(' ', 1)[0]} mistaken"  # or none is wrong
     plain = write_manifest_of(tmp_path / "plain.jsonl", texts)
     as_written = {name: text.capitalize() + "." for name, text in texts.items()}
     other = write_manifest_of(tmp_path / "other.jsonl", as_written | {"gone.wav": "Hello"})
