@@ -246,9 +246,7 @@ class Transcriber:
         if config.method == "beam" and not language_model:
             file = bundle.language_model_file()
         with file as path:
-            ngrams = None
-            if path and config.method == "beam":
-                ngrams = WordModel(path, tokenizer.alphabet)
+            ngrams = WordModel(path, tokenizer.alphabet) if path else None
             spelling = None
             if ngrams:
                 spoken = [*(words or ngrams.words), *normalise(" ".join(hotwords)).split()]

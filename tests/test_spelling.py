@@ -13,7 +13,7 @@ from torch import Tensor
 from asr.decoding.alignment import align_words
 from asr.decoding.beam import LN10, BeamDecoder
 from asr.decoding.config import DecoderConfig
-from asr.decoding.spelling import LetterSpelling, SoundSpelling, Spelling
+from asr.decoding.spelling import LetterSpelling, SoundSpelling
 from asr.errors import LanguageModelError
 from asr.lm.word_model import WordModel
 from asr.pronunciation import PhoneTokenizer, Pronunciation, Pronunciations
@@ -42,15 +42,11 @@ def spelled() -> SoundSpelling:
     return SoundSpelling(PHONES, DICTIONARY)
 
 
-def written(spelling: Spelling, phrase: str) -> list[list[int]]:
-    return [spelling.encode(way) for way in spelling.ways(phrase)]
-
-
 def said(*words: Pronunciation, doubts: dict[int, str] | None = None) -> Tensor:
     """Return log-probs of phones, blanks between; ``doubts`` are nearly as likely."""
-    ids = PHONES.encode_words(words)
-    probs = torch.full((2 * len(ids), len(PHONES)), 1e-7)
-    for i, token in enumerate(ids):
+    tokens = PHONES.encode_words(words)
+    probs = torch.full((2 * len(tokens), len(PHONES)), 1e-7)
+    for i, token in enumerate(tokens):
         probs[2 * i, token] = probs[2 * i + 1, 0] = 1.0
         if doubts and i in doubts:
             probs[2 * i, PHONES.encode_word(doubts[i])] = 0.8
@@ -63,18 +59,18 @@ def first(text: str) -> list[Pronunciation]:
 
 def test_characters_are_one_way_to_write_a_word() -> None:
     spelling = LetterSpelling(ENGLISH)
-    assert written(spelling, "A B") == [ENGLISH.encode("A B")]
-    assert written(spelling, "") == [[]]
+    assert spelling("A B") == [ENGLISH.encode("A B")]
+    assert spelling("") == [[]]
     assert len(spelling.letters) == 27
 
 
 def test_a_phrase_has_the_variants_of_its_words() -> None:
     dh, ah, iy, k = (PHONES.encode_word(p)[0] for p in ("DH", "AH", "IY", "K"))
-    assert written(spelled(), "THE") == [[dh, ah], [dh, iy]]
-    assert [way[:4] for way in written(spelled(), "THE CAT")] == [[dh, ah, 1, k], [dh, iy, 1, k]]
-    assert len(written(spelled(), "THE " * 9)) == 8
-    assert written(spelled(), "DOG") == written(spelled(), "THE DOG") == []
-    assert written(spelled(), "") == [[]]
+    assert spelled()("THE") == [[dh, ah], [dh, iy]]
+    assert [way[:4] for way in spelled()("THE CAT")] == [[dh, ah, 1, k], [dh, iy, 1, k]]
+    assert len(spelled()("THE " * 9)) == 8
+    assert spelled()("DOG") == spelled()("THE DOG") == []
+    assert spelled()("") == [[]]
 
 
 def test_words_are_found_by_each_of_their_sounds(tmp_path: Path) -> None:
@@ -96,7 +92,7 @@ def test_the_search_sums_all_paths_of_each_sentence(tmp_path: Path) -> None:
     config = DecoderConfig("beam", 5000, lm_weight=0.7, word_score=-0.4)
     spelling = SoundSpelling(phones, dictionary)
     decoder = BeamDecoder(ENGLISH, config, ngrams, words=["THE", "A"], spelling=spelling, n_best=9)
-    word_of = {tuple(way): word for word in ("THE", "A") for way in written(spelling, word)}
+    word_of = {tuple(way): word for word in ("THE", "A") for way in spelling(word)}
     for seed in range(4):
         generator = torch.Generator().manual_seed(seed)
         log_probs = torch.randn(6, len(phones), generator=generator).log_softmax(dim=1)
@@ -201,9 +197,7 @@ def test_words_that_the_model_does_not_list_are_not_added_up(tmp_path: Path) -> 
     spelling = SoundSpelling(phones, dictionary)
     config = DecoderConfig("beam", 50, lm_weight=0.0, word_score=0.0)
     log_probs = torch.full((1, len(phones)), 1e-9)
-    log_probs[0, [written(spelling, "X")[0][0], written(spelling, "Y")[0][0]]] = torch.tensor(
-        [0.6, 0.4]
-    )
+    log_probs[0, [spelling("X")[0][0], spelling("Y")[0][0]]] = torch.tensor([0.6, 0.4])
     for words in (["X", "THE"], ["X", "Y"], ["X", "Z"]):
         decoder = BeamDecoder(ENGLISH, config, model(tmp_path), words=words, spelling=spelling)
         found = decode(decoder, log_probs.log())[0]

@@ -141,7 +141,7 @@ def tune(
             transcriber = Transcriber(acoustic, choose_device(device))
             references, rows = _recognise(transcriber, utterances, manifest)
             if spelling:
-                said = sum(map(bool, map(spelling.ways, spoken)))
+                said = sum(map(bool, map(spelling, spoken)))
                 typer.echo(f"{said:,} of {len(spoken):,} words have a pronunciation")
             start = replace(bundle.decoder, method="beam", n_best=n_best or bundle.decoder.n_best)
             score = _Scores(rescorer) if rescorer else None

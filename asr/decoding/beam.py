@@ -107,7 +107,7 @@ class BeamDecoder:
 
     def _check_written(self, words: Iterable[str], phrases: list[str]) -> None:
         for word in (*words, *phrases):
-            if not self._spelling.ways(word):
+            if not self._spelling(word):
                 raise LanguageModelError(
                     f"the model does not know how {word!r} sounds; leave it out, or give the model "
                     "a dictionary of asr lm pronounce with asr lm tune --pronunciations"
@@ -141,10 +141,10 @@ class BeamDecoder:
             listed = [(word, index) for word, (index, _) in lexicon.items()]
             self._names = {index: word for word, index in listed if index not in shared}
             self._unlisted = {
-                tuple(self._spelling.encode(way)): word
+                tuple(tokens): word
                 for word, index in listed
                 if index in shared
-                for way in self._spelling.ways(word)
+                for tokens in self._spelling(word)
             }
             # Words that the model does not list share a state, where they would be added up.
             self._sums = not self._unlisted
@@ -322,16 +322,15 @@ def _lexicon(
 def _trie(spelling: Spelling, lexicon: dict[str, tuple[int, float]], unknown: int) -> Trie:
     size = len(spelling.tokenizer)
     [space] = spelling.tokenizer.encode(" ")
-    homophones: dict[str, list[tuple[float, int]]] = {}
+    homophones: dict[tuple[int, ...], list[tuple[float, int]]] = {}
     for word in sorted(lexicon):  # neighbours share most of their branch, which is faster
         index, log10_prob = lexicon[word]
-        for way in spelling.ways(word.strip()):  # hotwords' gap is nothing but the space
-            homophones.setdefault(way, []).append((log10_prob, index))
+        for tokens in spelling(word.strip()):  # hotwords' gap is nothing but the space
+            homophones.setdefault((*tokens, space), []).append((log10_prob, index))
     trie = Trie(size + 1, 0)
-    for way, words in homophones.items():
+    for key, words in homophones.items():
         if len(words) > MOST_HOMOPHONES:
             words = nlargest(MOST_HOMOPHONES, words)
-        key = [*spelling.encode(way), space]
         for log10_prob, index in words:
             trie.insert(key, index, log10_prob)
     # Words end in a space. Within a word flashlight may leave for an unknown one from any node,

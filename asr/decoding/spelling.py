@@ -1,7 +1,6 @@
 """How the words of a language model are written in the tokens of an acoustic model."""
 
 import itertools
-from collections.abc import Sequence
 from typing import Protocol
 
 from asr.pronunciation import PhoneTokenizer, Pronunciations
@@ -21,12 +20,8 @@ class Spelling(Protocol):
     tokenizer: CharTokenizer
     letters: frozenset[int]
 
-    def ways(self, phrase: str) -> Sequence[str]:
+    def __call__(self, phrase: str) -> list[list[int]]:
         """Return the ways to write a word or phrase, spaces included; none if it has none."""
-        ...
-
-    def encode(self, way: str) -> list[int]:
-        """Return the tokens of one of these ways."""
         ...
 
 
@@ -37,13 +32,9 @@ class LetterSpelling:
         self.tokenizer = tokenizer
         self.letters = frozenset(range(1, len(tokenizer))) - set(tokenizer.encode(" "))
 
-    def ways(self, phrase: str) -> Sequence[str]:
-        """Return the word or phrase itself."""
-        return (phrase,)
-
-    def encode(self, way: str) -> list[int]:
-        """Return its characters."""
-        return self.tokenizer.encode(way)
+    def __call__(self, phrase: str) -> list[list[int]]:
+        """Return the characters of a word or phrase."""
+        return [self.tokenizer.encode(phrase)]
 
 
 class SoundSpelling:
@@ -56,14 +47,10 @@ class SoundSpelling:
         self._phones = tokenizer
         self._words = pronunciations.words
 
-    def ways(self, phrase: str) -> Sequence[str]:
-        """Return the pronunciations of a word or phrase, of which each word is a line."""
+    def __call__(self, phrase: str) -> list[list[int]]:
+        """Return the phones of a word or phrase, in each of its pronunciations."""
         if ways := self._words.get(phrase):  # nearly always, and quick to tell
-            return ways
+            return [self._phones.encode_word(way) for way in ways]
         variants = [self._words.get(word, ()) for word in phrase.split()]
         phrases = itertools.islice(itertools.product(*variants), MOST_VARIANTS)
-        return ["\n".join(way) for way in phrases]
-
-    def encode(self, way: str) -> list[int]:
-        """Return its phones."""
-        return self._phones.encode_words(way.splitlines())
+        return [self._phones.encode_words(way) for way in phrases]
