@@ -1,6 +1,7 @@
 """Recordings in pieces, read from disk by a few threads ahead of the model."""
 
 import os
+import stat
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -49,30 +50,38 @@ def read_ahead(
         whole: give each recording in one piece instead.
     """
     waiting = iter(paths)
-    ahead: deque[tuple[_Reader, Future[tuple[list[Piece], bool]]]] = deque()
+    # What has to be waited for is read when its turn comes, here: a thread that waits for input
+    # ignores Ctrl-C.
+    ahead: deque[tuple[_Reader, Future[tuple[list[Piece], bool]] | None]] = deque()
     pool = ThreadPoolExecutor(min(READ_AHEAD, os.cpu_count() or 1))
     try:
         while True:
             while len(ahead) <= READ_AHEAD and (path := next(waiting, None)) is not None:
                 reader = _Reader(path, sample_rate, _Whole() if whole else Segmenter(sample_rate))
-                if path == "-":  # here, because a thread that waits for input ignores Ctrl-C
-                    ahead.append((reader, Future()))
-                    ahead[-1][1].set_result(reader.read())
-                else:
-                    ahead.append((reader, pool.submit(reader.read)))
+                ahead.append((reader, None if _is_pipe(path) else pool.submit(reader.read)))
             if not ahead:
                 return
             reader, future = ahead[0]
-            pieces, reader.recording.is_read = future.result()
+            pieces, reader.recording.is_read = future.result() if future else reader.read()
             if reader.recording.is_read:
                 ahead.popleft()
-            else:
+            elif future:
                 ahead[0] = reader, pool.submit(reader.read)
             yield reader.recording, pieces
     finally:
         pool.shutdown(cancel_futures=True)
         for reader, _ in ahead:
             reader.close()
+
+
+def _is_pipe(path: str | Path) -> bool:
+    if path == "-":
+        return True
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # reading it will tell
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 class _Reader:

@@ -41,9 +41,11 @@ MOST_BATCHES = 8  # sorted by length together
 SILENCE_PEAK = 1e-4  # -80 dB: nothing but the noise of a converter
 SHORTEST_SECONDS = 0.1  # no word is shorter
 CONFIDENCE_SETTINGS = {"confidence_scale", "confidence_offset"}
-BEAM_SETTINGS = {
-    *("beam_width", "lm_weight", "word_score", "unknown_score", "hotword_score", "prior_weight"),
-    *("char_lm_weight", "char_score"),
+WORD_SETTINGS = {"lm_weight", "word_score", "unknown_score", "hotword_score", "prior_weight"}
+UNUSED_SETTINGS = {  # of which whoever gives them expects something
+    "greedy": WORD_SETTINGS | {"beam_width", "char_lm_weight", "char_score"},
+    "fusion": WORD_SETTINGS,
+    "beam": set[str](),
 }
 
 
@@ -229,10 +231,11 @@ class Transcriber:
         config = replace(bundle.decoder, **settings)
         if config.method == "greedy" and (language_model or character_model or lexicon or hotwords):
             raise ConfigError("greedy decoding takes no language model, lexicon or hotwords")
-        if config.method == "greedy" and (unused := settings.keys() & BEAM_SETTINGS):
-            raise ConfigError(
-                f"greedy decoding has no {min(unused)}; decode with a beam, or leave it out"
-            )
+        if isinstance(hotwords, str):
+            raise ConfigError(f"hotwords are a list of words, such as [{hotwords!r}]")
+        if unused := settings.keys() & UNUSED_SETTINGS[config.method]:
+            has_none = f"{config.method} decoding has no {min(unused)}"
+            raise ConfigError(f"{has_none}; decode with a beam, or leave it out")
         if config.method == "fusion" and (language_model or lexicon or hotwords):
             raise ConfigError("fusion takes no n-grams, lexicon or hotwords; use the beam")
         tokenizer = bundle.model.tokenizer
@@ -240,7 +243,9 @@ class Transcriber:
         characters = None
         if character_model:
             characters = load_character_model(character_model)
-        elif bundle.character_model and config.method != "greedy":
+        elif bundle.character_model and (
+            config.method == "fusion" or (config.method == "beam" and config.char_lm_weight)
+        ):
             characters = parse_character_model(bundle.character_model, bundle.path)
         file: AbstractContextManager[str | Path | None] = nullcontext(language_model)
         if config.method == "beam" and not language_model:
@@ -318,6 +323,8 @@ class Transcriber:
                 for task in [file.add(piece) for piece in pieces]:
                     if not _may_hold_words(task):
                         task.words = ()
+                        if on_progress:
+                            on_progress(task.progress)
                         continue
                     window.append(task)
                     seconds += task.seconds
@@ -368,19 +375,27 @@ class Transcriber:
             ConfigError: ``batch_seconds`` is too much for the GPU's memory.
         """
         results: list[NDArray[np.float32] | AsrError] = []
-        tasks = []
-        for recording, pieces in read_ahead(paths, self.sample_rate, whole=True):
-            if recording.is_read:
-                file = _File(len(results), recording, self.sample_rate)
-                tasks += [file.add(piece) for piece in pieces]
-                empty = np.zeros((0, len(self.model.tokenizer)), np.float32)
-                results.append(recording.error or empty)
-        for batch in _batches(tasks, batch_seconds):
-            log_probs, frames = self._log_probs(batch, batch_seconds)
-            for task, row, count in zip(batch, log_probs, frames, strict=True):
-                results[task.file.number] = row[:count].numpy().copy()
-            if on_progress:
-                on_progress(sum(task.seconds for task in batch))
+        window: list[_Task] = []
+
+        def compute() -> None:
+            for batch in _batches(window, batch_seconds):
+                log_probs, frames = self._log_probs(batch, batch_seconds)
+                for task, row, count in zip(batch, log_probs, frames, strict=True):
+                    results[task.file.number] = row[:count].numpy().copy()
+                if on_progress:
+                    on_progress(sum(task.seconds for task in batch))
+            window.clear()
+
+        with closing(read_ahead(paths, self.sample_rate, whole=True)) as recordings:
+            for recording, pieces in recordings:
+                if recording.is_read:
+                    file = _File(len(results), recording, self.sample_rate)
+                    window += [file.add(piece) for piece in pieces]
+                    empty = np.zeros((0, len(self.model.tokenizer)), np.float32)
+                    results.append(recording.error or empty)
+                if sum(task.seconds for task in window) >= MOST_BATCHES * batch_seconds:
+                    compute()
+        compute()
         return results
 
     @torch.inference_mode()

@@ -198,6 +198,39 @@ def test_progress_is_for_terminals(folder: Path, monkeypatch: pytest.MonkeyPatch
         assert on_progress is None
 
 
+def test_progress_asks_no_recording_for_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with audio_progress(["gone.wav"], 4.0) as on_progress:
+        assert on_progress
+        on_progress(1.0)
+    assert " 25%" in sys.stderr.getvalue()  # type: ignore[attr-defined]
+
+
+def test_an_empty_name_is_not_this_folder(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    result = run("transcribe", "", "--model", model)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "asr: error: an empty name is no recording; name a file or folder\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell closes them")
+def test_closed_streams_are_no_error(model: Path, folder: Path) -> None:
+    plain = run("transcribe", folder / "a.wav", "--model", model).stdout
+    arguments = [*ASR, "transcribe", "gone.wav", str(folder / "a.wav"), "--model", str(model)]
+    shell = ["sh", "-c", '"$@" 2>&-', "sh", *arguments]
+    closed = subprocess.run(shell, stdout=subprocess.PIPE, text=True, check=False)
+    assert closed.returncode == 1  # for gone.wav
+    assert plain.strip().splitlines()[-1] in closed.stdout
+    assert "error" not in closed.stdout
+    shell[2] = '"$@" >&-'
+    closed = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+    assert closed.returncode == 1
+    assert closed.stderr.count("\n") == 1 and "gone.wav" in closed.stderr
+
+
 def test_two_recordings_never_share_an_output_file(model: Path, folder: Path) -> None:
     write_tones(folder / "deep" / "a.wav", 1.0)
     output = folder.parent / "out"

@@ -305,6 +305,7 @@ def test_a_bad_language_model_is_one_clear_line(
         (["--beam-width", "9"], "greedy decoding has no beam_width; decode with a beam"),
         (["--decoder", "fusion", "--hotwords", "A"], "fusion takes no n-grams, lexicon or"),
         (["--decoder", "fusion"], "fusion needs a character model; give one with --char-lm"),
+        (["--decoder", "fusion", "--lm-weight", "2"], "fusion decoding has no lm_weight"),
         (["--char-lm", "nowhere"], "nowhere: cannot read this character model: no such file"),
         (["--lexicon", "nowhere.txt"], "nowhere.txt: cannot read this lexicon"),
         (["--lm-weight", "nan"], "lm_weight nan is not finite"),

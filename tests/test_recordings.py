@@ -1,5 +1,7 @@
 """Recordings come in order, in pieces, and not sooner than they are needed."""
 
+import os
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -91,6 +93,30 @@ def test_a_recording_knows_that_it_is_cut_short(tmp_path: Path) -> None:
     path.write_bytes(content)
     [(whole, _)] = read_ahead([path], SAMPLE_RATE)
     assert whole.warning is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_pipes_are_waited_for_where_ctrl_c_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = {}
+
+    def noted(path, *arguments, **settings):
+        readers[path] = threading.current_thread()
+        yield from iter_audio(path, *arguments, **settings)
+
+    iter_audio = recordings.iter_audio
+    monkeypatch.setattr(recordings, "iter_audio", noted)
+    file, pipe = write_tones(tmp_path / "a.wav", 1.0), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(file.read_bytes()))
+    with closing(read_ahead([file, pipe], SAMPLE_RATE)) as reading:
+        first, _ = next(reading)  # does not wait for the pipe
+        writer.start()
+        second, _ = next(reading)
+    writer.join()
+    assert (first.duration, second.duration) == (1.0, 1.0)
+    assert readers[pipe] is threading.current_thread() is not readers[file]
 
 
 def test_whole_recordings(long: Path) -> None:

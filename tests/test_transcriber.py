@@ -19,6 +19,7 @@ from asr.decoding.alignment import Word, align_words
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.stitching import Words, stitch
 from asr.errors import AudioError, BundleError, ConfigError
+from asr.recordings import read_ahead
 from asr.transcriber import Segment, Transcriber, Transcript, choose_device
 
 
@@ -72,6 +73,42 @@ def test_company_changes_nothing_and_order_is_kept(
     ]
     for path, result in zip(recordings, together, strict=True):
         assert_same(result, transcriber.transcribe(path))
+
+
+def test_log_probs_come_while_other_recordings_are_still_read(
+    transcriber: Transcriber, recordings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = transcriber.log_probs_of(recordings)
+    read: list[int] = []
+
+    def noted(paths, *arguments, **settings):
+        for number, item in enumerate(read_ahead(paths, *arguments, **settings)):
+            read.append(number)
+            yield item
+
+    monkeypatch.setattr("asr.transcriber.read_ahead", noted)
+    progress: list[tuple[int, float]] = []
+    bit_by_bit = transcriber.log_probs_of(
+        recordings, 2.0, lambda seconds: progress.append((len(read), seconds))
+    )
+    assert min(progress)[0] < len(read)
+    assert sum(seconds for _, seconds in progress) == pytest.approx(67.91)
+    for left, right in zip(at_once, bit_by_bit, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-4)  # type: ignore[arg-type]
+
+
+def test_hotwords_are_a_list() -> None:
+    with pytest.raises(ConfigError, match=r"hotwords are a list of words, such as \['Avonlea'\]"):
+        Transcriber.load(hotwords="Avonlea")
+
+
+def test_silence_is_progress_too(transcriber: Transcriber, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.wav" for i in range(3)]
+    for path in paths:
+        soundfile.write(path, np.zeros(SAMPLE_RATE), SAMPLE_RATE)
+    progress: list[float] = []
+    assert all(not r.text for r in transcriber.transcribe_many(paths, on_progress=progress.append))
+    assert sum(progress) == pytest.approx(3.0)
 
 
 def test_failures_stand_in_their_place(transcriber: Transcriber, recordings: list[Path]) -> None:

@@ -93,7 +93,8 @@ def _judge(
 
     judged = []
     paths = [utterance.audio for utterance in utterances]
-    with audio_progress(paths) as on_progress:
+    seconds = sum(utterance.duration for utterance in utterances)
+    with audio_progress(paths, seconds) as on_progress:
         results = transcriber.transcribe_many(paths, batch_seconds, on_progress)
         for utterance, result in zip(utterances, results, strict=True):
             if isinstance(result, AsrError):

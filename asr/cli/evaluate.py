@@ -160,7 +160,8 @@ def _transcribe(
     """Return a transcript per utterance, ``None`` for those that cannot be read."""
     paths = [utterance.audio for utterance in utterances]
     transcripts: list[Transcript | None] = []
-    with audio_progress(paths) as on_progress:
+    seconds = sum(utterance.duration for utterance in utterances)
+    with audio_progress(paths, seconds) as on_progress:
         for result in transcriber.transcribe_many(paths, batch_seconds, on_progress):
             if isinstance(result, AsrError):
                 print_error(result)

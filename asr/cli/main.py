@@ -2,8 +2,10 @@
 
 import gc
 import io
+import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -35,6 +37,9 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand that was asked for."""
         gc.set_threshold(50_000)  # importing torch makes a million objects, none of them garbage
+        # Closed ones (2>&-) are None, of which nothing here or elsewhere wants to know.
+        sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+        sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 # File names may hold bytes, and texts characters, that the terminal cannot show.

@@ -65,12 +65,13 @@ def step_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def audio_progress(
-    paths: Iterable[str | Path], *, beside_output: bool = False
+    paths: Iterable[str | Path], seconds: float = 0.0, *, beside_output: bool = False
 ) -> Iterator[Callable[[float], None] | None]:
     """Show on a terminal how much of the recordings is done.
 
     Args:
         paths: the recordings.
+        seconds: of all of them, where they are known; else each is asked.
         beside_output: whether results are printed meanwhile; on a terminal these are progress
             enough, and a bar would spoil them.
 
@@ -95,8 +96,10 @@ def audio_progress(
         redirect_stdout=False,
         speed_estimate_period=600,
     ) as bar:
-        with ThreadPoolExecutor() as pool:  # ffmpeg is asked for some
-            task = bar.add_task("", total=sum(pool.map(_duration, paths)) or None)
+        if not seconds:
+            with ThreadPoolExecutor() as pool:  # ffmpeg is asked for some
+                seconds = sum(pool.map(_duration, paths))
+        task = bar.add_task("", total=seconds or None)
         yield lambda seconds: bar.advance(task, seconds)
 
 

@@ -31,10 +31,16 @@ class Recording:
 
 
 def find_recordings(inputs: Iterable[str]) -> tuple[list[Recording], int]:
-    """Return the recordings in folders and those named, each once; how many folders had none."""
+    """Return the recordings in folders and those named, each once; how many folders had none.
+
+    Raises:
+        ConfigError: a name is empty.
+    """
     recordings, failures = [], 0
     for name in inputs:
         folder = Path(name)
+        if not name:  # which Path takes for the current folder
+            raise ConfigError("an empty name is no recording; name a file or folder")
         if name == "-":
             recordings.append(Recording(name, Path("stdin")))
         elif found_to_be(Path.is_dir, folder):

@@ -1,5 +1,6 @@
 """``asr lm tune``: decoder settings from validation data."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -129,8 +130,7 @@ def tune(
         rescorer = parse_character_model(characters, char_lm or bundle.path)
         check_same_alphabet(tokenizer, rescorer)
     words = read_lexicon(lexicon, tokenizer.alphabet) if lexicon else None
-    with bundle.language_model_file() as packed:
-        path = lm or packed
+    with nullcontext(lm) if lm else bundle.language_model_file() as path:
         assert path is not None
         listed = WordModel(path, tokenizer.alphabet).words.keys() - {UNKNOWN}
         spoken = {*listed, *(words or ())}
@@ -202,7 +202,8 @@ def _recognise(
 
     references, rows = [], []
     paths = [utterance.audio for utterance in utterances]
-    with audio_progress(paths) as on_progress:
+    seconds = sum(utterance.duration for utterance in utterances)
+    with audio_progress(paths, seconds) as on_progress:
         results = transcriber.log_probs_of(paths, on_progress=on_progress)
     for utterance, result in zip(utterances, results, strict=True):
         if isinstance(result, AsrError):

@@ -11,8 +11,8 @@ from asr.text import ENGLISH
 def read_lexicon(path: str | Path, alphabet: str = ENGLISH) -> list[str]:
     """Return the words of a lexicon: the first column of each line, each once.
 
-    Pronunciations that follow, as in LibriSpeech's lexicon, are passed over: the words are
-    spelled in characters.
+    Pronunciations that follow, as in LibriSpeech's lexicon, are passed over: how words sound, the
+    model's own dictionary tells.
 
     Args:
         path: UTF-8 text, compressed if its name ends in .gz.

@@ -70,8 +70,9 @@ class PieceTokenizer(CharTokenizer):
         return super().decode(tokens).removeprefix(SPACE)
 
     def _read(self, word: str) -> list[int]:
-        if word not in self._words:
-            if len(self._words) == REMEMBERED:
+        tokens = self._words.get(word)  # once: another thread may clear them
+        if tokens is None:
+            if len(self._words) >= REMEMBERED:
                 self._words.clear()
             super().encode(word)  # tells unknown characters
             rest, tokens = SPACE + word, []
@@ -80,7 +81,7 @@ class PieceTokenizer(CharTokenizer):
                 tokens.append(self._ids[rest[:length]])
                 rest = rest[length:]
             self._words[word] = tokens
-        return self._words[word]
+        return tokens
 
 
 def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
