@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 
 @contextmanager
@@ -15,6 +16,8 @@ def deaf_to_ctrl_c() -> Iterator[None]:
     if sys.platform == "win32":  # has no masks
         yield
         return
+    # Python starts this beside the first child, and lifts the mask as it does so.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

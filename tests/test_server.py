@@ -293,16 +293,17 @@ def test_a_key_is_asked_for_inside_another_application(transcriber: Transcriber)
     outer = FastAPI()
     outer.mount("/speech", inner)
 
-    async def statuses() -> list[int]:
-        transport = httpx.ASGITransport(outer)
+    async def statuses(app: FastAPI, mount: str, root_path: str = "") -> list[int]:
+        transport = httpx.ASGITransport(app, root_path=root_path)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            path, headers = "/speech/v1/models", {"Authorization": "Bearer secret"}
+            path, headers = f"{mount}/v1/models", {"Authorization": "Bearer secret"}
             answers = [await client.get(path), await client.get(path, headers=headers)]
-            answers.append(await client.post(f"/speech{ROUTE}"))
+            answers.append(await client.post(f"{mount}{ROUTE}"))
         return [answer.status_code for answer in answers]
 
     try:
-        assert asyncio.run(statuses()) == [401, 200, 401]
+        assert asyncio.run(statuses(outer, "/speech")) == [401, 200, 401]
+        assert asyncio.run(statuses(inner, "", root_path="/")) == [401, 200, 401]
     finally:
         inner.state.service.batcher.close()
 
@@ -427,6 +428,16 @@ def test_a_full_disk_is_not_the_client_s_fault(
 def test_keys_that_no_browser_sends_are_refused() -> None:
     with pytest.raises(ConfigError, match="printable ASCII"):
         serve(api_key="sésame")
+    with pytest.raises(ConfigError, match="printable ASCII, no space around"):
+        serve(api_key=" secret")
+
+
+def test_an_empty_key_or_host_lets_nobody_in() -> None:
+    for key in ("", " "):
+        with pytest.raises(ConfigError, match="--api-key is empty, and would let everybody in"):
+            serve(api_key=key)
+    with pytest.raises(ConfigError, match="--host is empty"):
+        serve(host="")
 
 
 def test_a_stopping_server_finishes_what_runs(

@@ -121,6 +121,14 @@ def test_the_rate_of_the_microphone_is_honoured(server: Serving) -> None:
     assert ends[1] == pytest.approx(ends[0], abs=0.1)
 
 
+def test_text_that_is_no_message_is_told_as_such(server: Serving) -> None:
+    for text in ("stop", "[" * 100_000):
+        with open_session(server) as session:
+            session.send(text)
+            error = json.loads(session.recv(timeout=20))["error"]
+            assert "send 16-bit PCM" in error["message"]
+
+
 def test_a_session_that_is_too_long_ends(server: Serving) -> None:
     with open_session(server) as session:
         session.send(bytes(2 * 21 * SAMPLE_RATE))
@@ -129,7 +137,11 @@ def test_a_session_that_is_too_long_ends(server: Serving) -> None:
 
 @pytest.mark.parametrize(
     "query, kwargs, status",
-    [("?sample_rate=1", {}, 400), ("", {"origin": "http://elsewhere.example"}, 403)],
+    [
+        ("?sample_rate=1", {}, 400),
+        ("", {"origin": "http://elsewhere.example"}, 403),
+        ("", {"origin": "http://["}, 403),
+    ],
 )
 def test_sessions_are_refused(
     server: Serving, query: str, kwargs: dict[str, Any], status: int

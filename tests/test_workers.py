@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,25 @@ from asr.transcriber import Transcriber, Transcript
 from asr.workers import transcribe_in_processes
 
 JOBS = 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no masks")
+def test_the_first_child_is_deaf_to_ctrl_c_too(tmp_path: Path) -> None:
+    script = tmp_path / "first.py"
+    script.write_text(
+        "import multiprocessing, signal, sys\n"
+        "from asr.interrupts import deaf_to_ctrl_c\n"
+        "def child():\n"
+        "    sys.exit(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+        "if __name__ == '__main__':\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=child)\n"
+        "    with deaf_to_ctrl_c():\n"
+        "        process.start()\n"
+        "    process.join()\n"
+        "    print(process.exitcode)\n"
+    )
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert found.stdout == "1\n"
 
 
 def load() -> Transcriber:

@@ -1,12 +1,12 @@
 """``asr inspect``: one picture of how a recording becomes words."""
 
 import math
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from asr.cli.messages import print_note
 from asr.cli.options import Model
 
 DEFAULT_SECONDS = 15.0
@@ -39,19 +39,17 @@ def inspect(
         raise typer.BadParameter(f"--end must come after --start, by at most {MOST_SECONDS:g} s")
     from asr.plots.inspection import inspect_excerpt, read_excerpt
     from asr.plots.inspection_figure import draw_inspection
-    from asr.plots.style import save, style
+    from asr.plots.style import check_picture, save, style
     from asr.transcriber import Transcriber
 
+    name = "stdin" if recording == "-" else Path(recording).name
+    output = output or Path(f"{Path(name).stem}.inspect.png")
+    check_picture(output)
     transcriber = Transcriber.load(model, device="cpu")
     last = start + DEFAULT_SECONDS if end is None else end
     excerpt = read_excerpt(recording, transcriber.sample_rate, start, last)
     if excerpt.is_cut and end is None:
-        print(
-            f"asr: {recording}: shown up to {excerpt.end:g} s; --start and --end choose the part",
-            file=sys.stderr,
-        )
-    name = "stdin" if recording == "-" else Path(recording).name
-    output = output or Path(f"{Path(name).stem}.inspect.png")
+        print_note(f"{recording}: shown up to {excerpt.end:g} s; --start and --end choose the part")
     title = f"{name}  ·  {excerpt.start:.2f} to {excerpt.end:.2f} s"
     with style():
         save(draw_inspection(inspect_excerpt(excerpt, transcriber), title), output)

@@ -132,7 +132,7 @@ def _files(folder: Path, errors: list[OSError]) -> Iterator[Path]:
 
 
 def _is_dead_link(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()
+    return path.is_symlink() and not found_to_be(Path.exists, path)
 
 
 def found_to_be(kind: Callable[[Path], bool], path: Path) -> bool:

@@ -43,8 +43,17 @@ def serve(
     """
     from asr.errors import ConfigError
 
-    if api_key and not (api_key.isascii() and api_key.isprintable()):
-        raise ConfigError("--api-key: browsers cannot send it; take printable ASCII characters")
+    if not host:
+        raise ConfigError("--host is empty; 0.0.0.0 serves all networks, 127.0.0.1 this machine")
+    if api_key is not None:
+        if not api_key.strip():
+            raise ConfigError(
+                "--api-key is empty, and would let everybody in; leave it out or give one"
+            )
+        if not (api_key.isascii() and api_key.isprintable()) or api_key != api_key.strip():
+            raise ConfigError(
+                "--api-key: browsers cannot send it; take printable ASCII, no space around"
+            )
     try:
         from asr.server.app import create_app
         from asr.server.running import Server, address, listen
@@ -67,7 +76,7 @@ def serve(
             path.stem,
             created=int(path.stat().st_mtime),
             limits=Limits(max_mb, max_seconds, max_concurrent, timeout),
-            api_key=api_key or None,
+            api_key=api_key,
             batch_seconds=batch_seconds,
         )
         typer.echo(f"asr: {path.stem} is served at {address(listener)} (Ctrl-C ends)", err=True)

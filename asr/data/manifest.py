@@ -77,6 +77,8 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
         raise ManifestError(f"{where}: not a JSON object: {error.msg}") from error
+    except RecursionError as error:
+        raise ManifestError(f"{where}: not a JSON object: nested too deeply") from error
     if not isinstance(entry, dict):
         raise ManifestError(f"{where}: not a JSON object")
     missing = [key for key in ("audio_filepath", "duration", "text") if key not in entry]

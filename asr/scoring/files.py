@@ -67,7 +67,7 @@ def _parse(line: str, where: str) -> ScoredUtterance:
             duration=duration,
             speaker=as_name(row.get("speaker")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ManifestError(
             f"{where}: not an object with id, reference and hypothesis; "
             "give the utterances.jsonl of asr evaluate"

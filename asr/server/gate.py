@@ -31,8 +31,10 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request or a WebSocket."""
         # Inside another application, or behind a proxy's prefix, the path has the root in front.
-        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] == "lifespan" or not path.startswith(API):
+        path, root = scope.get("path", ""), scope.get("root_path", "")
+        if path.startswith(f"{root}/"):  # as the router does
+            path = path[len(root) :]
+        if not path.startswith(API):
             await self.app(scope, receive, send)
             return
         try:

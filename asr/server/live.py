@@ -6,7 +6,6 @@ import time
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
@@ -34,7 +33,7 @@ async def live(
     "error": …}``.
     """
     origin = websocket.headers.get("origin")
-    if origin and urlsplit(origin).netloc != websocket.headers.get("host"):
+    if origin and origin.partition("://")[2] != websocket.headers.get("host"):
         # Browsers let any page open a WebSocket to any server.
         raise ApiError(403, "live audio is taken from this server's own pages alone")
     offered = websocket.scope["subprotocols"]
@@ -187,7 +186,7 @@ class _Backlog:
 def _is_stop(text: str) -> bool:
     try:
         return bool(json.loads(text) == {"type": "stop"})
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
