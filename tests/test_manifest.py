@@ -45,6 +45,7 @@ def test_line_ends_and_byte_order_mark(tmp_path: Path, end: str, encoding: str) 
     [
         ("{", "not a JSON object"),
         ("[1]", "not a JSON object"),
+        ("[" * 100_000, "not a JSON object: nested too deeply"),
         ({"audio_filepath": "a", "duration": 1}, "lacks the key 'text'"),
         ({"audio_filepath": "a", "text": ""}, "lacks the key 'duration'"),
         (LINE | {"text": None}, "must be strings"),

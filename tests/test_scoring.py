@@ -269,6 +269,7 @@ def test_results_survive_a_file(tmp_path: Path) -> None:
         ("", "holds no results"),
         ("{", ":1: not an object with id"),
         ("[]", ":1: not an object with id"),
+        ("[" * 100_000, ":1: not an object with id"),
         ('{"id": "a", "reference": "A"}', ":1: not an object with id"),
         ('{"id": "a", "reference": "A", "hypothesis": 1}', ":1: not an object with id"),
         ('{"id": "a", "reference": "A", "hypothesis": ""}\n' * 2, ":2: id 'a' comes twice"),
