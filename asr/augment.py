@@ -6,7 +6,7 @@ SpecAugment. Recognition never calls anything here.
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import soundfile
 import torch
@@ -109,6 +109,10 @@ class WaveAugmentConfig:
             raise ConfigError(f"speeds {self.speeds} must name at least one factor above 0")
         if odd := [speed for speed in self.speeds if abs(100 * speed - round(100 * speed)) > 1e-6]:
             raise ConfigError(f"speeds: {odd[0]} is no whole percent, as 0.95 is; round it")
+        for field in fields(self):
+            share = getattr(self, field.name)
+            if field.name.endswith("_probability") and not 0 <= share <= 1:
+                raise ConfigError(f"{field.name} {share} is not in 0..1")
         if self.noise_probability and not self.noise_dir:
             raise ConfigError("noise_probability is set but noise_dir is not: name a folder")
         if self.noise_dir and not self.noise_probability:

@@ -55,6 +55,8 @@ class FeatureConfig:
     def __post_init__(self) -> None:
         if self.win_length > self.n_fft:
             raise ConfigError(f"win_length {self.win_length} exceeds n_fft {self.n_fft}")
+        if self.n_fft % 2:  # centred frames would be one fewer in some lengths
+            raise ConfigError(f"n_fft {self.n_fft} is odd; give an even number")
         if self.f_max is not None and self.f_max > self.sample_rate / 2:
             raise ConfigError(f"f_max {self.f_max} Hz exceeds half of {self.sample_rate} Hz")
         if self.kind == "mfcc" and self.n_mfcc > self.n_mels:

@@ -6,6 +6,7 @@ import signal
 import time
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -95,8 +96,11 @@ class CtcModule(lightning.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= phone_weight <= 1:
-            raise ConfigError(f"phone_weight {phone_weight} is not in 0..1")
+        for name, share in {"phone_weight": phone_weight, "warmup": warmup}.items():
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name} {share} is not in 0..1")
+        if not clip_norm > 0:
+            raise ConfigError(f"clip_norm {clip_norm} would stop all learning; give one above 0")
         if phone_crf and not phones:
             raise ConfigError(
                 "phone_crf wants phones: give --data.pronunciations, or --model.phone_crf false"
@@ -116,8 +120,10 @@ class CtcModule(lightning.LightningModule):
         self.clip_norm = clip_norm
         self.native_lstm = native_lstm
         self.seed = seed
+        self.start = 0  # checksum of the bundle that it started from
         if init_from:
             self._take_weights(init_from)
+            self.start = zlib.crc32(Path(init_from).read_bytes())
         self.validation: list[tuple[str, str]] = []  # (reference, hypothesis)
         self.phone_errors = torch.zeros(2, dtype=torch.long)  # errors, phones
         self.blanks = torch.zeros(2, dtype=torch.long)  # blank frames, all frames
@@ -226,7 +232,8 @@ class CtcModule(lightning.LightningModule):
         features = self.model.normalisation(batch.features, batch.feature_lengths)
         features = spec_augment(features, batch.feature_lengths, self.spec_augment)
         encoded, lengths = self.model.encoder(features, batch.feature_lengths)
-        losses = self._losses(self.model.characters(encoded), lengths, batch)
+        log_probs = self.model.characters(encoded)
+        losses = _ctc_losses(log_probs, lengths, batch.targets, batch.target_lengths)
         lost = _lost(losses, batch.target_lengths)
         characters = batch.target_lengths.sum().clamp(min=1)
         loss = losses.sum() / characters
@@ -239,10 +246,6 @@ class CtcModule(lightning.LightningModule):
             loss = (1 - self.phone_weight) * loss + self.phone_weight * phone_loss
         self._count_lost(batch.indices[lost].tolist())
         return loss
-
-    def _losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of each item, (batch,); 0 where the frames cannot hold the text."""
-        return _ctc_losses(log_probs, lengths, batch.targets, batch.target_lengths)
 
     def _phone_losses(self, encoded: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         log_probs = self.model.phones(encoded)
@@ -295,7 +298,8 @@ class CtcModule(lightning.LightningModule):
         encoded, lengths = self.model.encoder(features, batch.feature_lengths)
         log_probs = self.model.characters(encoded)
         characters = int(batch.target_lengths.sum())
-        loss = self._losses(log_probs, lengths, batch).sum() / max(characters, 1)
+        losses = _ctc_losses(log_probs, lengths, batch.targets, batch.target_lengths)
+        loss = losses.sum() / max(characters, 1)
         self.log("val/loss", loss, batch_size=characters, sync_dist=True)
         hypotheses = self.decoder.decode(log_probs, lengths)
         for target, n_best in zip(batch.targets.tolist(), hypotheses, strict=True):
@@ -368,8 +372,8 @@ class CtcModule(lightning.LightningModule):
         """Refuse to go on with another model; take patience and rates that are asked for now.
 
         Raises:
-            ConfigError: features, encoder (but for its dropout), alphabet or phones differ from
-                those that the run began with.
+            ConfigError: features, encoder (but for its dropout), alphabet, phones or the bundle
+                to start from differ from those that the run began with.
         """
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping):
@@ -381,6 +385,17 @@ class CtcModule(lightning.LightningModule):
             raise ConfigError(
                 "this run folder holds another model (of other features, encoder, alphabet or "
                 "phones); use its settings or another --run_dir"
+            )
+        began = self._origin() | checkpoint.get("asr_origin", {})  # older checkpoints have none
+        if began["start"] != self.start:
+            raise ConfigError(
+                "this run folder holds a training that began from another --init_from, or with "
+                "and now without one; give that again, or another --run_dir"
+            )
+        if began["validation"] != self._origin()["validation"]:
+            rank_zero_warn(
+                "validated on other data than before: the error rates in the names of older "
+                "checkpoints do not compare with new ones"
             )
         for optimizer in checkpoint["optimizer_states"]:
             matrices, *_ = groups = optimizer["param_groups"]
@@ -394,6 +409,13 @@ class CtcModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the settings that ``asr export`` needs to rebuild the model."""
         checkpoint["asr"] = self._settings()
+        checkpoint["asr_origin"] = self._origin()
+
+    def _origin(self) -> dict[str, int]:
+        """Return checksums of what a run must go on with for its error rates to compare."""
+        data: SpeechDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        validation = "".join(f"{u.id}\t{u.text}\n" for u in data.val_set.utterances)
+        return {"start": self.start, "validation": zlib.crc32(validation.encode())}
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -407,6 +429,7 @@ class CtcModule(lightning.LightningModule):
 def _ctc_losses(
     log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor
 ) -> Tensor:
+    """Return the loss of each item, (batch,); 0 where the frames cannot hold the text."""
     return ctc_loss(
         log_probs.transpose(0, 1),
         targets,
@@ -463,7 +486,8 @@ class Meter(lightning.Callback):
         self.end = now
         frames = int(batch.feature_lengths.sum()) * trainer.world_size
         self.audio += frames * pl_module.model.features_config.frame_seconds
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        every = trainer.log_every_n_steps  # 0 logs nothing
+        if every and trainer.global_step % every == 0:
             pl_module.log("train/audio_seconds_per_second", self.audio / self.spent, prog_bar=True)
             pl_module.log("train/data_wait_share", self.waited / self.spent)
             pl_module.log("train/lr", trainer.optimizers[0].param_groups[0]["lr"])
@@ -557,7 +581,7 @@ class TrainingCLI(LightningCLI):
         Raises:
             ConfigError: the training would have no end; its last updates would never be
                 validated, nor kept; checkpoints would bear the error rate of others; the weights
-                would have half precision.
+                would have half precision; an option would have no effect.
         """
         trainer = self.config.trainer
         if trainer.accelerator == "auto" and torch.backends.mps.is_available():
@@ -573,13 +597,22 @@ class TrainingCLI(LightningCLI):
                 "be lost; give --trainer.max_epochs, with --trainer.limit_train_batches if an "
                 "epoch is too long"
             )
-        if trainer.val_check_interval not in (None, 1.0):
+        for name in ("gradient_clip_val", "gradient_clip_algorithm"):
+            if getattr(trainer, name) is not None:
+                raise ConfigError(f"--trainer.{name} has no effect here; give --model.clip_norm")
+        # As a whole number, 1 is one batch.
+        if type(trainer.val_check_interval) is int or trainer.val_check_interval not in (None, 1.0):
             raise ConfigError(
                 f"--trainer.val_check_interval {trainer.val_check_interval}: checkpoints are kept "
                 "at the end of an epoch, by its own error rate; give "
                 "--trainer.limit_train_batches if an epoch is too long"
             )
-        epochs, every = trainer.max_epochs, trainer.check_val_every_n_epoch or 1
+        epochs, every = trainer.max_epochs, trainer.check_val_every_n_epoch
+        if every is None or every < 1:
+            raise ConfigError(
+                f"--trainer.check_val_every_n_epoch {every}: checkpoints are kept by their error "
+                "rate; give a number from 1"
+            )
         if epochs is not None and epochs < 1:
             raise ConfigError(
                 f"--trainer.max_epochs {epochs}: the learning rate falls towards the last epoch; "

@@ -358,6 +358,8 @@ def test_one_step_does_not_move_the_draws_of_another() -> None:
         ({"speeds": (1.0, 0.0)}, "above 0"),
         ({"speeds": (0.9, 0.975)}, "speeds: 0.975 is no whole percent"),
         ({"noise_probability": 0.5}, "noise_dir is not"),
+        ({"mp3_probability": 1.5}, r"mp3_probability 1\.5 is not in 0\.\.1"),
+        ({"gain_probability": -0.1}, r"gain_probability -0\.1 is not in 0\.\.1"),
         ({"noise_dir": "noise"}, "noise_probability is 0"),
     ],
 )

@@ -210,3 +210,8 @@ def test_words_without_pronunciation_are_those_of_the_network(corpus, tmp_path):
 def test_copies_want_a_cache():
     with pytest.raises(ConfigError, match="augment_copies is set but cache_dir is not"):
         SpeechDataModule(augment_copies=4)
+
+
+def test_less_than_no_processes_are_refused():
+    with pytest.raises(ConfigError, match="num_workers -1 is no number of processes"):
+        SpeechDataModule(num_workers=-1)

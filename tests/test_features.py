@@ -236,6 +236,7 @@ def test_frame_seconds() -> None:
     ("changes", "message"),
     [
         ({"win_length": 513}, "win_length 513 exceeds n_fft 512"),
+        ({"n_fft": 511}, "n_fft 511 is odd"),
         ({"f_max": 8001.0}, "f_max 8001.0 Hz exceeds half of 16000 Hz"),
         ({"kind": "mfcc", "n_mfcc": 81}, "n_mfcc 81 exceeds n_mels 80"),
     ],

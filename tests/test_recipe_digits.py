@@ -132,6 +132,19 @@ def test_the_whole_recipe_runs_and_skips_what_is_done(tmp_path: Path) -> None:
     assert len(again) == 1 and "prepare.py" in again[0]
 
 
+def test_an_evaluation_that_failed_is_not_done(tmp_path: Path) -> None:
+    is_evaluated = load_recipe("digits/run.py").is_evaluated
+    model = tmp_path / "model.asr"
+    model.touch()
+    assert not is_evaluated(tmp_path, model)
+    for failures in (1, 0):
+        (tmp_path / "report.json").write_text(json.dumps({"failures": failures}))
+        (tmp_path / "report.html").touch()
+        assert is_evaluated(tmp_path, model) == (not failures)
+    os.utime(tmp_path / "report.html", (0, 0))  # of a model before
+    assert not is_evaluated(tmp_path, model)
+
+
 @pytest.mark.realdata
 @pytest.mark.skipif(not CORPORA, reason="ASR_CORPORA does not name a folder of real speech")
 def test_the_real_dataset_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,6 +135,18 @@ def test_what_is_done_is_not_done_again(folder: Path, monkeypatch: pytest.Monkey
     assert asked == []
 
 
+def test_another_recording_of_the_same_name_is_not_done(folder: Path) -> None:
+    recipe = load_recipe("distributed/transcribe_ray.py")
+    utterances = [Utterance("a", folder / "0.wav", 1.0, "", "")]
+    rows = [
+        {"id": "a", "path": str(folder / "1.wav"), "text": "of another"},
+        {"id": "a", "path": str(folder / "0.wav"), "error": "0.wav: damaged"},
+    ]
+    for at, order in enumerate((rows, rows[::-1])):
+        recipe.write_rows(folder / f"{at}.jsonl", order)
+        assert recipe.read_rows([folder / f"{at}.jsonl"], utterances) == {"a": rows[1]}
+
+
 def test_a_worker_leaves_a_finished_part_alone(folder: Path) -> None:
     recipe = load_recipe("distributed/transcribe_ray.py")
     worker = recipe.Worker(folder / "parts", folder / "babbler.asr", "cpu")

@@ -5,11 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
 from babble import babbler_in_phones, write_babbler
+from recipe_scripts import load_recipe
 from tones import SAMPLE_RATE, write_corpus
 
 from asr.bundle import load_bundle
@@ -39,6 +42,12 @@ GRU, 12 units: {model.encoder.cell: gru, model.encoder.hidden_size: 12}
 one speed: {data.augment.speeds: [1.0]}
 """
 ROWS = ("baseline", "one-speed")
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(RECIPE)  # for what lies beside it
+    return load_recipe("librispeech/ablation.py")
 
 
 @pytest.fixture
@@ -169,6 +178,45 @@ def test_a_change_that_is_not_listed_is_one_line(corpus: Path) -> None:
     assert not (corpus / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("tiny.yaml", "data: [", "tiny.yaml: is no YAML: "),
+        ("changes.yaml", "", "changes.yaml: names no settings"),
+        ("tiny.yaml", "data: {train: [a.jsonl]}", "choose one by --score: .* validates on"),
+    ],
+)
+def test_settings_that_are_none_are_one_line(
+    corpus: Path,
+    recipe: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: str,
+    line: str,
+) -> None:
+    (corpus / name).write_text(content)
+    files = {"config": "tiny.yaml", "changes": "changes.yaml", "lm": "lm.arpa.gz", "output": "out"}
+    options = [f"--{option}={corpus / file}" for option, file in files.items()]
+    monkeypatch.setattr(sys, "argv", [str(ABLATION), *options])
+    with nullcontext() if "score" not in line else pytest.raises(SystemExit):
+        assert recipe.main() == 1
+    assert re.search(f"error: .*{line}", capsys.readouterr().err.splitlines()[-1])
+    assert not (corpus / "out").exists()
+
+
+def test_a_change_is_given_as_the_training_reads_it(recipe: ModuleType) -> None:
+    change = {"a": None, "b": [1.0], "c": False, "d": "gru", "e": 3}
+    assert recipe.arguments_of(change) == ["--a=null", "--b=[1.0]", "--c=false", "--d=gru", "--e=3"]
+
+
+def test_a_row_without_a_logger_has_no_seed(trained: Path) -> None:
+    (trained / "out/baseline/tensorboard/version_0/config.yaml").unlink()
+    done = run(trained, "--only", "baseline")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "abc, unknown |" in done.stdout
+
+
 def test_what_cannot_be_read_is_one_line_before_any_training(corpus: Path) -> None:
     (corpus / "lm.arpa.gz").write_text("no model")
     done = run(corpus)
@@ -184,9 +232,9 @@ def test_a_training_that_fails_ends_the_ablation(corpus: Path) -> None:
     assert not (corpus / "out" / "RESULTS.md").exists()
 
 
-def test_every_listed_change_is_one_that_the_training_takes() -> None:
+def test_every_listed_change_is_one_that_the_training_takes(recipe: ModuleType) -> None:
     changes = yaml.safe_load((RECIPE / "conf" / "ablation.yaml").read_text()).values()
-    options = [f"--{key}={value}" for row in changes for key, value in row.items()]
+    options = [option for row in changes for option in recipe.arguments_of(row)]
     done = subprocess.run(
         [sys.executable, str(RECIPE / "train.py"), *options, "--print_config"],
         capture_output=True,

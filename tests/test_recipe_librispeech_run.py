@@ -86,6 +86,9 @@ def test_run_prepares_trains_decodes_and_evaluates_and_skips_what_is_done(root):
         done = run(root, "--text", str(root / "novel.txt"))
         assert done.returncode == 0, done.stderr[-3000:]
     assert "language model: done already" in done.stderr
+    os.utime(root / "manifests" / "dev-clean-2.jsonl")  # the weights were found on another
+    tuned = run(root, "--text", str(root / "novel.txt"))
+    assert tuned.returncode == 0 and "language model: done already" not in tuned.stderr
     (root / "other.txt").write_text("A dad. A fad!\n" * 9)
     os.utime(root / "other.txt", (0, 0))  # older than what was made of another text
     other = run(root, "--text", str(root / "other.txt"))

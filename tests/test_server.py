@@ -412,6 +412,17 @@ def test_a_client_that_left_is_forgotten(transcriber: Transcriber, recordings: l
         assert found == [True, False]
 
 
+def test_an_upload_that_the_client_broke_off_is_not_a_wrong_one(transcriber: Transcriber) -> None:
+    head = f"POST {ROUTE} HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n"
+    head += "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b"
+    with serving(transcriber) as server:
+        url = httpx.URL(server.url)
+        with socket.create_connection((url.host, url.port)) as client:
+            client.sendall(head.encode())
+        line = f'{{path="{ROUTE}",status="499"}} 1.0'
+        wait_until(lambda: line in httpx.get(f"{server.url}/metrics").text)
+
+
 def test_a_full_disk_is_not_the_client_s_fault(
     transcriber: Transcriber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

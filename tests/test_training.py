@@ -483,8 +483,14 @@ def test_the_weight_of_phones_shares_out_the_loss(weight):
     module.training_step(phone_batch(), 0).backward()
     assert bool(module.model.output.weight.grad.any()) == (weight < 1)
     assert bool(module.model.phone_output.weight.grad.any()) == (weight > 0)
-    with pytest.raises(ConfigError, match=r"phone_weight 1\.5 is not in"):
-        phone_module(phone_weight=1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("phone_weight", 1.5), ("warmup", -0.1), ("warmup", 2), ("clip_norm", 0)]
+)
+def test_numbers_with_which_nothing_is_learnt_are_refused(name, value):
+    with pytest.raises(ConfigError, match=rf"{name} {value} (is not in 0\.\.1|would stop)"):
+        phone_module(**{name: value})
 
 
 def test_utterances_without_a_finite_loss_are_counted_in_each_epoch_and_named_once(recwarn):
@@ -508,7 +514,10 @@ def test_utterances_without_a_finite_loss_are_counted_in_each_epoch_and_named_on
 def test_a_run_goes_on_with_the_rates_of_now():
     def rates(module, checkpoint=None):
         module.trainer = SimpleNamespace(
-            callbacks=[], precision="32-true", estimated_stepping_batches=20
+            callbacks=[],
+            precision="32-true",
+            estimated_stepping_batches=20,
+            datamodule=SimpleNamespace(val_set=SimpleNamespace(utterances=[])),
         )
         [optimizer], [schedule] = module.configure_optimizers()
         states = {"optimizer_states": optimizer, "lr_schedulers": schedule["scheduler"]}
@@ -591,15 +600,67 @@ def test_a_run_folder_of_another_model_is_one_line(corpus, uninterrupted, tmp_pa
     assert "Traceback" not in done.stderr
 
 
+def resumed(module, checkpoint, text="A"):
+    """Return what a run that goes on with one text to validate on writes in its checkpoints."""
+    val_set = SimpleNamespace(utterances=[SimpleNamespace(id="1", text=text)])
+    module.trainer = SimpleNamespace(callbacks=[], datamodule=SimpleNamespace(val_set=val_set))
+    module.on_load_checkpoint(checkpoint)
+    module.on_save_checkpoint(saved := {"optimizer_states": [], "lr_schedulers": []})
+    return saved
+
+
+def test_a_run_that_began_from_another_bundle_is_refused(tmp_path):
+    starts = [None]
+    for name in ("first", "second"):
+        starts.append(str(tmp_path / f"{name}.asr"))
+        save_bundle(starts[-1], phone_module().model, DecoderConfig(), name)
+    old = {"optimizer_states": [], "lr_schedulers": [], "asr": phone_module()._settings()}
+    checkpoints = [resumed(phone_module(init_from=start), old) for start in starts]
+    for start, other in itertools.product(starts, starts):
+        checkpoint = checkpoints[starts.index(other)]
+        told = pytest.raises(ConfigError, match="began from another --init_from")
+        with nullcontext() if start == other else told:
+            resumed(phone_module(init_from=start), checkpoint)
+
+
+def test_other_data_to_validate_on_are_told(recwarn):
+    old = {"optimizer_states": [], "lr_schedulers": [], "asr": phone_module()._settings()}
+    checkpoint = resumed(phone_module(), old)
+    resumed(phone_module(), checkpoint)
+    assert not recwarn.list
+    resumed(phone_module(), checkpoint, "B")
+    [warning] = recwarn
+    assert str(warning.message).startswith("validated on other data than before")
+
+
+@pytest.mark.filterwarnings("ignore")  # of Lightning's command line, about jsonargparse
+@pytest.mark.parametrize(
+    ("trainer", "line"),
+    [
+        ({"max_epochs": 5, "check_val_every_n_epoch": 2}, "max_epochs 5 is no multiple .* 6$"),
+        ({"check_val_every_n_epoch": 0}, "check_val_every_n_epoch 0: .* a number from 1$"),
+        ({"max_epochs": -1}, "max_epochs -1: .* a number from 1$"),
+        ({"max_steps": 5}, "max_steps ends between two validations"),
+        ({"val_check_interval": 4}, "val_check_interval 4: .*limit_train_batches"),
+        ({"val_check_interval": 1}, "val_check_interval 1: .*limit_train_batches"),
+        ({"gradient_clip_val": 1.0}, "gradient_clip_val has no effect .* --model.clip_norm$"),
+        ({"precision": "bf16-true"}, "precision bf16-true cannot train; take 32-true"),
+    ],
+)
+def test_settings_of_the_trainer_that_cannot_work_are_refused(
+    corpus, tmp_path, monkeypatch, trainer, line
+):
+    config = settings(corpus, tmp_path / "run", **trainer)
+    monkeypatch.setattr(sys, "argv", command(config, tmp_path)[-3:])
+    with pytest.raises(ConfigError, match=line):
+        train()
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("trainer", "model", "line"),
     [
         ({}, {"native_lstm": True}, "native_lstm wants .* bf16-mixed"),
-        ({"max_epochs": 5, "check_val_every_n_epoch": 2}, {}, "max_epochs 5 is no multiple .* 6$"),
-        ({"max_epochs": -1}, {}, "max_epochs -1: .* a number from 1$"),
-        ({"max_steps": 5}, {}, "max_steps ends between two validations"),
-        ({"val_check_interval": 4}, {}, "val_check_interval 4: .*limit_train_batches"),
-        ({"precision": "bf16-true"}, {}, "precision bf16-true cannot train; take 32-true"),
         ({"devices": -1}, {}, "--trainer: `devices` selected .* int > 0"),
     ],
 )
@@ -699,3 +760,9 @@ def test_the_first_figures_of_speed_leave_the_start_out(monkeypatch):
     meter.on_train_batch_end(trainer, module, None, batch, 0)
     assert logged["train/audio_seconds_per_second"] == pytest.approx(10 / 4)
     assert logged["train/data_wait_share"] == pytest.approx(1 / 4)
+
+    trainer.log_every_n_steps = 0  # nothing is logged
+    logged.clear()
+    monkeypatch.setattr(training.time, "perf_counter", lambda: 105.0)
+    meter.on_train_batch_end(trainer, module, None, batch, 0)
+    assert not logged

@@ -93,7 +93,7 @@ class SpeechDataModule(lightning.LightningDataModule):
         seed: of batch order and distortion.
 
     Raises:
-        ConfigError: copies are to be kept, but no folder is named.
+        ConfigError: copies are to be kept, but no folder is named; there are less than 0 processes.
         PronunciationError: the dictionary cannot be read.
     """
 
@@ -115,6 +115,8 @@ class SpeechDataModule(lightning.LightningDataModule):
         super().__init__()
         if augment_copies and not cache_dir:
             raise ConfigError("augment_copies is set but cache_dir is not: name a folder")
+        if num_workers < 0:
+            raise ConfigError(f"num_workers {num_workers} is no number of processes; 0 needs none")
         self.train_manifests = list(train)
         self.val_manifests = list(val)
         self.features = features

@@ -60,16 +60,23 @@ class Measured:
             await self.app(scope, receive, send)
             return
         status = 499  # nginx's for a client that left before it was answered
+        left = False
+
+        async def listened() -> Message:
+            nonlocal left
+            message = await receive()
+            left |= message["type"] == "http.disconnect"
+            return message
 
         async def watched(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and not left:
                 status = message["status"]
             await send(message)
 
         start = time.perf_counter()
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, listened, watched)
         except Exception:
             status = 500
             raise

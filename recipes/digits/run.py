@@ -7,6 +7,7 @@ not know go to the training, for example ``--trainer.max_epochs 5``.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +34,17 @@ def main() -> None:
         run("-m", "asr", "export", options.run_dir, "--output", model)
     else:
         print(f"train: done already, {model}; delete it to train on", file=sys.stderr)
-    report = result / "report.json"
-    if not report.exists() or report.stat().st_mtime < model.stat().st_mtime:
+    if not is_evaluated(result, model):
         run("-m", "asr", "evaluate", test, "--model", model, "--output", result)
     print(f"the model is {model}, its results are in {result}", file=sys.stderr)
+
+
+def is_evaluated(result: Path, model: Path) -> bool:
+    """Tell whether a folder holds the results of all recordings by the model that is there now."""
+    page = result / "report.html"  # the last that is written
+    if not page.exists() or page.stat().st_mtime < model.stat().st_mtime:
+        return False
+    return not json.loads((result / "report.json").read_text("utf-8")).get("failures")
 
 
 def _parser() -> argparse.ArgumentParser:

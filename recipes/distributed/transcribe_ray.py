@@ -124,19 +124,23 @@ def _columns(utterances: Iterable[Utterance]) -> tuple[list[str], list[str]]:
     return [id for id, _ in pairs], [path for _, path in pairs]
 
 
-def read_rows(files: Iterable[Path]) -> dict[str, Row]:
-    """Return the rows of results by id; a text takes the place of an error.
+def read_rows(files: Iterable[Path], utterances: Iterable[Utterance]) -> dict[str, Row]:
+    """Return the rows of these recordings by id; a text takes the place of an error.
 
     Raises:
         ConfigError: a file holds something else.
     """
+    paths = dict(zip(*_columns(utterances), strict=True))
     rows: dict[str, Row] = {}
     for file in files:
         try:
             with file.open(encoding="utf-8") as lines:
                 for row in map(json.loads, lines):
-                    if "text" in row or row["id"] not in rows:
-                        rows[row["id"]] = row
+                    id = row["id"]
+                    if row.get("path", paths.get(id)) != paths.get(id):
+                        continue  # of another recording that was called so
+                    if "text" in row or id not in rows:
+                        rows[id] = row
         except (ValueError, LookupError, TypeError) as error:
             raise ConfigError(
                 f"{file}: is no result of this recipe; name another --output"
@@ -154,9 +158,9 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def results_in(output: Path, parts: Path) -> dict[str, Row]:
-    """Return all results so far by id."""
-    return read_rows([*filter(Path.exists, [output]), *sorted(parts.glob("*.jsonl"))])
+def results_in(output: Path, parts: Path, utterances: Iterable[Utterance]) -> dict[str, Row]:
+    """Return all results of these recordings so far by id."""
+    return read_rows([*filter(Path.exists, [output]), *sorted(parts.glob("*.jsonl"))], utterances)
 
 
 def main() -> int:
@@ -180,7 +184,7 @@ def main() -> int:
     parts = output.with_name(f"{output.name}.parts")
     try:
         utterances = read_manifest(options.manifest)
-        done = results_in(output, parts)
+        done = results_in(output, parts, utterances)
         missing = [item for item in utterances if "text" not in done.get(item.id, {})]
         say(f"{len(utterances) - len(missing)} of {len(utterances)} utterances are done already")
         if missing:
@@ -195,9 +199,8 @@ def main() -> int:
                 model=options.model,
                 device=options.device,
             )
-            done = results_in(output, parts)
-        if parts.exists() or [*done] != [item.id for item in utterances]:
-            write_rows(output, [done[item.id] for item in utterances])
+            done = results_in(output, parts, utterances)
+        write_rows(output, [done[item.id] for item in utterances])
         shutil.rmtree(parts, ignore_errors=True)
     except (AsrError, OSError) as error:
         say(f"error: {error}")

@@ -62,11 +62,11 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="where the runs go")
     options, training_options = parser.parse_known_args()
     try:
-        changes: dict[str, dict[str, Any]] = yaml.safe_load(options.changes.read_text("utf-8"))
+        changes: dict[str, dict[str, Any]] = read_settings(options.changes)
         if unknown := [name for name in options.only or [] if name not in changes]:
             parser.error(f"{options.changes} has no {unknown[0]!r}; it has {', '.join(changes)}")
-        validation = yaml.safe_load(options.config.read_text("utf-8"))["data"]["val"]
-        if not options.score and len(validation) > 1:
+        validation = (read_settings(options.config).get("data") or {}).get("val") or []
+        if not options.score and len(validation) != 1:
             parser.error(f"choose one by --score: {options.config} validates on {validation}")
         manifest = options.score or Path(validation[0])
         read_manifest(manifest)  # better refused now than after hours
@@ -84,8 +84,7 @@ def main() -> int:
         for name in options.only or changes:
             run = folder(options.output, name)
             arguments = ["--config", str(options.config), "--run_dir", str(run)]
-            change = [f"--{key}={value}" for key, value in changes[name].items()]
-            train(run, [*arguments, *training_options, *change])
+            train(run, [*arguments, *training_options, *arguments_of(changes[name])])
             for result, settings in measurements.items():
                 measure(run, result, settings)
             write_table(options.output, list(changes), measurements)
@@ -93,6 +92,30 @@ def main() -> int:
         print(f"ablation: error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return what a YAML file maps names to.
+
+    Raises:
+        ConfigError: it is no such file.
+        OSError: it cannot be read.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: names no settings")
+    return settings
+
+
+def arguments_of(change: dict[str, Any]) -> list[str]:
+    """Return a change as options of the training."""
+    return [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in change.items()
+    ]
 
 
 def folder(output: Path, change: str) -> Path:
@@ -211,7 +234,7 @@ def write_table(output: Path, changes: list[str], measurements: dict[str, dict[s
         if all(is_measured(run, result, settings) for result, settings in measurements.items())
     ]
     table = "\n".join([HEADER, "|---" * 7 + "|", *rows])
-    text = f"{table}\n\nMeasured on {hardware()}; 95 % intervals by bootstrap over speakers.\n"
+    text = f"{table}\n\nMeasured on {hardware()}; 95 % intervals by bootstrap.\n"
     (output / "RESULTS.md").write_text(text, "utf-8")
     print(text, end="", flush=True)
 
@@ -228,8 +251,8 @@ def row(run: Path, name: str) -> str:
     )
     size = sum(p.numel() for p in load_bundle(run / "model.asr").model.parameters()) / 1e6
     seconds, revision = read_clock(run / "training.json")
-    [config, *_] = sorted(run.glob("tensorboard/version_*/config.yaml"))
-    seed = yaml.safe_load(config.read_text("utf-8"))["seed_everything"]
+    configs = sorted(run.glob("*/version_*/config.yaml"))  # of a logger, if there is one
+    seed = read_settings(configs[0])["seed_everything"] if configs else "unknown"
     return (
         f"| {name} | {size:.1f} | {seconds / 60:.0f} | {rate(greedy, 'wer')} "
         f"| {rate(greedy, 'cer')} | {rate(beam, 'wer')} | {revision}, {seed} |"

@@ -131,7 +131,7 @@ def add_language_model(run_dir: Path, texts: list[str], val: str, sounds: list[s
     made_of = run_dir / "lm/made-of.json"
     sources = json.dumps({"texts": texts, "val": val, "sounds": sounds})
     same = made_of.exists() and made_of.read_text("utf-8") == sources
-    if same and is_newer(model, plain, *map(Path, texts)):
+    if same and is_newer(model, plain, *map(Path, [*texts, val, *sounds[1:]])):
         print(f"language model: done already, {model}", file=sys.stderr)
         return
     ngrams.parent.mkdir(exist_ok=True)
