@@ -120,10 +120,9 @@ class CtcModule(lightning.LightningModule):
         self.clip_norm = clip_norm
         self.native_lstm = native_lstm
         self.seed = seed
-        self.start = 0  # checksum of the bundle that it started from
+        self.start = 0  # checksum of the weights that it started from
         if init_from:
             self._take_weights(init_from)
-            self.start = zlib.crc32(Path(init_from).read_bytes())
         self.validation: list[tuple[str, str]] = []  # (reference, hypothesis)
         self.phone_errors = torch.zeros(2, dtype=torch.long)  # errors, phones
         self.blanks = torch.zeros(2, dtype=torch.long)  # blank frames, all frames
@@ -141,6 +140,8 @@ class CtcModule(lightning.LightningModule):
                 f"{path}: has other features or another encoder than this model; use its settings"
             )
         weights = source.state_dict()
+        for tensor in weights.values():
+            self.start = zlib.crc32(tensor.numpy(), self.start)
         if source.tokenizer.alphabet != self.model.tokenizer.alphabet:
             rank_zero_info(f"{path}: another alphabet, the output layer is made anew")
             weights = {k: v for k, v in weights.items() if not k.startswith("output.")}
@@ -372,7 +373,7 @@ class CtcModule(lightning.LightningModule):
         """Refuse to go on with another model; take patience and rates that are asked for now.
 
         Raises:
-            ConfigError: features, encoder (but for its dropout), alphabet, phones or the bundle
+            ConfigError: features, encoder (but for its dropout), alphabet, phones or the weights
                 to start from differ from those that the run began with.
         """
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]

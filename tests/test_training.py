@@ -611,9 +611,11 @@ def resumed(module, checkpoint, text="A"):
 
 def test_a_run_that_began_from_another_bundle_is_refused(tmp_path):
     starts = [None]
-    for name in ("first", "second"):
-        starts.append(str(tmp_path / f"{name}.asr"))
-        save_bundle(starts[-1], phone_module().model, DecoderConfig(), name)
+    for number in (1, 2):
+        starts.append(str(tmp_path / f"{number}.asr"))
+        model = phone_module().model
+        model.output.bias.data.fill_(number)
+        save_bundle(starts[-1], model, DecoderConfig(), "# Start\n")
     old = {"optimizer_states": [], "lr_schedulers": [], "asr": phone_module()._settings()}
     checkpoints = [resumed(phone_module(init_from=start), old) for start in starts]
     for start, other in itertools.product(starts, starts):
@@ -621,6 +623,8 @@ def test_a_run_that_began_from_another_bundle_is_refused(tmp_path):
         told = pytest.raises(ConfigError, match="began from another --init_from")
         with nullcontext() if start == other else told:
             resumed(phone_module(init_from=start), checkpoint)
+    save_bundle(starts[-1], model, DecoderConfig(method="beam"), "# Tuned\n")
+    resumed(phone_module(init_from=starts[-1]), checkpoints[-1])  # the same weights
 
 
 def test_other_data_to_validate_on_are_told(recwarn):

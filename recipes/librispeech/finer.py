@@ -6,7 +6,7 @@
 From 4x to 3x subsampling: the first convolution takes steps of three frames instead of two and
 reads five, of which the outer two start with weights of zero; the second, which took every other
 of its outputs, now takes each. All else stays as it was, and hears speech that is a third slower.
-Few more errors come of that, and a short training gains more than it cost.
+A few points more errors come of that, and a short training gains more than it cost.
 """
 
 import argparse

@@ -2,6 +2,7 @@ r"""Get LibriSpeech's official language models and lexicon, to be used as they c
 
     python recipes/librispeech/lm.py --output data/lm --files 3-gram.pruned.1e-7 lexicon
     asr lm tune data/manifests/dev-clean-2.jsonl --model runs/mini/model.asr \
+        --pronunciations asr/assets/english.asr \
         --lm data/lm/3-gram.pruned.1e-7.arpa.gz -o mini-lm.asr
 
 Run it again at any time: what is there is skipped, what was interrupted goes on. The server
