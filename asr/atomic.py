@@ -13,7 +13,7 @@ from asr.errors import ConfigError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to, and move it there when all went well.
 
-    After an error nothing is left behind and an older file at ``path`` is untouched. A link stays,
+    After an error no file is left behind and an older one at ``path`` is untouched. A link stays,
     and the file that it names is replaced. What is no file, such as ``/dev/null`` or a pipe, is
     written to itself.
 

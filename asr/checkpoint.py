@@ -2,7 +2,9 @@
 
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,12 +44,26 @@ def load_average(paths: Sequence[str | Path]) -> CtcModel:
     "Averaging Weights Leads to Wider Optima and Better Generalization").
 
     Raises:
-        BundleError: a checkpoint cannot be used, see :func:`load_checkpoint`.
+        BundleError: a checkpoint cannot be used, see :func:`load_checkpoint`, or is of another
+            model than the first.
     """
     models = [load_checkpoint(path) for path in paths]
+    for path, model in zip(paths, models, strict=True):
+        if settings_of(model) != settings_of(models[0]):
+            raise BundleError(
+                f"{path}: is of another model than {paths[0]}; export one of them, or delete those "
+                "of an earlier training"
+            )
     mean = mean_weights([model.state_dict() for model in models], [1.0] * len(models))
     load_weights(models[0], mean, Path(paths[0]))
     return models[0]
+
+
+def settings_of(model: CtcModel) -> tuple[Any, ...]:
+    """Return what models must have in common for their weights to have a mean."""
+    phones = model.phone_tokenizer
+    shape = model.features_config, replace(model.encoder_config, dropout=0.0)  # not of the weights
+    return *shape, model.tokenizer.alphabet, phones and phones.phones
 
 
 def mean_weights(

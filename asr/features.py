@@ -4,6 +4,7 @@ Every front end is an ``nn.Module`` that gives an utterance the same features al
 zero-padded batch: frames are cut with zero padding, and all statistics count valid frames only.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,14 @@ from asr.errors import ConfigError
 # Added before the division by the deviation, lest frames that are nearly alike, as in silence,
 # magnify rounding, which differs between batches.
 SMALLEST_VARIANCE = 1e-3
+LARGEST = {  # lest a damaged file asks for any
+    "sample_rate": 1_000_000,
+    "n_fft": 65_536,
+    "win_length": 65_536,
+    "hop_length": 65_536,
+    "n_mels": 1_024,
+    "n_mfcc": 1_024,
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,11 @@ class FeatureConfig:
     normalisation: Literal["utterance", "global", "none"] = "utterance"
 
     def __post_init__(self) -> None:
+        for name, largest in LARGEST.items():
+            if not 1 <= getattr(self, name) <= largest:
+                raise ConfigError(f"{name} {getattr(self, name)} is not in 1..{largest}")
+        if not 0 < self.log_floor < math.inf:
+            raise ConfigError(f"log_floor {self.log_floor} is not above 0, or silence has no log")
         if self.win_length > self.n_fft:
             raise ConfigError(f"win_length {self.win_length} exceeds n_fft {self.n_fft}")
         if self.n_fft % 2:  # centred frames would be one fewer in some lengths

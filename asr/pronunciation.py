@@ -9,6 +9,7 @@ Speech Recognition Using Deep RNN Models and WFST-Based Decoding" (phones and a 
 """
 
 import gzip
+import io
 import json
 import re
 import zlib
@@ -23,7 +24,7 @@ from rapidfuzz.distance import Levenshtein
 from safetensors import SafetensorError
 from torch import Tensor
 
-from asr.archive import PRONUNCIATIONS, read_part
+from asr.archive import LARGE, PRONUNCIATIONS, read_part
 from asr.atomic import whole_file
 from asr.errors import ConfigError, PronunciationError, TextError, reason_of
 from asr.letter_to_sound import LetterToSound, Pronunciation
@@ -199,7 +200,10 @@ def parse_pronunciations(content: bytes, path: str | Path) -> Pronunciations:
         return _parse_packed(content, path)
     try:
         if content.startswith(GZIP):
-            content = gzip.decompress(content)
+            with gzip.open(io.BytesIO(content)) as file:
+                content = file.read(LARGE)
+                if file.read(1):
+                    raise EOFError("too large when inflated")
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         raise _unreadable(path, error) from error
@@ -251,7 +255,9 @@ def _parse_packed(content: bytes, path: str | Path) -> Pronunciations:
         words = json.loads(tensors.pop(WORDS).numpy().tobytes())
         network = _network(settings, restore(tensors)) if tensors else None
         said = [*chain.from_iterable(words.values())]
-        if not all(words.values()) or not all(said) or not _phones_of(words) <= set(phones):
+        lists = set(map(type, words.values())) <= {list}
+        silent = not all(words.values()) or not all(said) or any(map(str.isspace, said))
+        if not lists or silent or not _phones_of(words) <= set(phones):
             raise ConfigError("a word has no phones, or others")
     except (AttributeError, ConfigError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = f": {error}" if isinstance(error, ConfigError) else ""  # others' are long

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from asr.decoding.hypothesis import Decoder, Hypothesis
 from asr.decoding.spelling import SoundSpelling
 from asr.decoding.stitching import stitch
 from asr.errors import AsrError, AsrWarning, ConfigError
-from asr.lm.character import load_character_model, parse_character_model
+from asr.lm.character import CharacterModel, load_character_model, parse_character_model
 from asr.lm.lexicon import read_lexicon
 from asr.lm.word_model import WordModel
 from asr.memory import paused_collection
@@ -42,8 +42,9 @@ SILENCE_PEAK = 1e-4  # -80 dB: nothing but the noise of a converter
 SHORTEST_SECONDS = 0.1  # no word is shorter
 CONFIDENCE_SETTINGS = {"confidence_scale", "confidence_offset"}
 WORD_SETTINGS = {"lm_weight", "word_score", "unknown_score", "hotword_score", "prior_weight"}
+CHARACTER_SETTINGS = {"char_lm_weight", "char_score"}
 UNUSED_SETTINGS = {  # of which whoever gives them expects something
-    "greedy": WORD_SETTINGS | {"beam_width", "char_lm_weight", "char_score"},
+    "greedy": WORD_SETTINGS | CHARACTER_SETTINGS | {"beam_width"},
     "fusion": WORD_SETTINGS,
     "beam": set[str](),
 }
@@ -256,6 +257,9 @@ class Transcriber:
             if ngrams:
                 spoken = [*(words or ngrams.words), *normalise(" ".join(hotwords)).split()]
                 spelling = sound_spelling(bundle, spoken)
+            if config.method == "beam":
+                changed = {k: v for k, v in settings.items() if v != getattr(bundle.decoder, k)}
+                _check_use(changed, ngrams, characters, hotwords, spelling)
             decoder = build_decoder(
                 tokenizer,
                 config,
@@ -436,6 +440,28 @@ class Transcriber:
             )
             for word in words
         )
+
+
+def _check_use(
+    settings: Mapping[str, Any],
+    ngrams: WordModel | None,
+    characters: CharacterModel | None,
+    hotwords: Sequence[str],
+    spelling: SoundSpelling | None,
+) -> None:
+    """Refuse settings that change nothing in a search with the beam."""
+    useless: dict[str, str] = {}
+    if spelling:
+        useless["unknown_score"] = "that searches by sound"
+    if not hotwords:
+        useless["hotword_score"] = "without hotwords"
+    if not ngrams:
+        useless |= dict.fromkeys(WORD_SETTINGS, "without a language model")
+    if not characters and settings.get("char_lm_weight") != 0:  # which leaves it out
+        useless |= dict.fromkeys(CHARACTER_SETTINGS, "without a character model")
+    if found := useless.keys() & settings.keys():
+        name = min(found)
+        raise ConfigError(f"a beam {useless[name]} has no {name}; leave it out")
 
 
 def sound_spelling(bundle: Bundle, words: Iterable[str]) -> SoundSpelling | None:

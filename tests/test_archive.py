@@ -77,17 +77,16 @@ def test_other_packings_are_refused(tmp_path: Path, packing: int) -> None:
         Archive(tmp_path / "odd.asr").members()
 
 
-@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_damage_is_told_however_the_members_are_packed(tmp_path: Path, packing: int) -> None:
+def test_a_damaged_member_is_told(tmp_path: Path) -> None:
     path = tmp_path / "bad.asr"
-    with zipfile.ZipFile(path, "w", packing) as file:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name in MEMBERS:
             file.writestr(name, bytes(range(256)) * 20)
         start = file.getinfo(CONFIG).header_offset + 30 + len(CONFIG)
     content = bytearray(path.read_bytes())
     content[start + 9 : start + 40] = b"\xff" * 31
     path.write_bytes(content)
-    with pytest.raises(BundleError, match=r"bad\.asr: "):
+    with pytest.raises(BundleError, match=r"bad\.asr: the model is damaged"):
         Archive(path).members()
 
 

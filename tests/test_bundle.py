@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -198,10 +199,13 @@ def test_an_output_of_phones_is_kept(precision: Precision, tmp_path: Path) -> No
         ({"features": {"n_mels": "8"}}, "'8' is no value for n_mels"),
         ({"features": {"n_mels": True}}, "True is no value for n_mels"),
         ({"features": {"f_max": 1e5}}, "exceeds half"),
-        ({"features": {"sample_rate": 0}}, "."),
-        ({"features": {"hop_length": 0}}, "."),
+        ({"features": asdict(FEATURES) | {"sample_rate": 0}}, r"sample_rate 0 is not in 1\.\."),
+        ({"features": asdict(FEATURES) | {"hop_length": 0}}, r"hop_length 0 is not in 1\.\."),
+        ({"features": asdict(FEATURES) | {"n_fft": 10**30}}, r"n_fft 10+ is not in 1\.\."),
+        ({"features": asdict(FEATURES) | {"log_floor": 0.0}}, "log_floor 0.0 is not above 0"),
         ({"encoder": {"cell": "transformer"}}, "'transformer' is no value for cell"),
-        ({"encoder": {"hidden_size": 0}}, "at least 1"),
+        ({"encoder": {"hidden_size": 0}}, r"hidden_size 0 is not in 1\.\."),
+        ({"encoder": {"num_layers": 10**9}}, r"num_layers 10+ is not in 1\.\."),
         ({"encoder": {"hidden_size": 9, "num_layers": 1}}, "have the shape"),
         ({"encoder": asdict(ENCODER) | {"num_layers": 2}}, "lacks weights"),
         ({"decoder": {"method": "oracle"}}, "'oracle' is no value for method"),
@@ -450,3 +454,11 @@ def test_checkpoints_have_a_mean(tmp_path: Path, model: CtcModel) -> None:
         torch.save(checkpoint_of(model), paths[-1])
     for weight in load_average(paths).parameters():
         torch.testing.assert_close(weight, torch.full_like(weight, 7 / 3))
+    settings = {"dropout": 0.5}, {"subsampling": 2}  # of which the first is not of the weights
+    for change, told in zip(settings, (False, True), strict=True):
+        other = checkpoint_of(model)
+        other["asr"]["encoder"] |= change
+        torch.save(other, paths[1])
+        message = f"{paths[1]}: is of another model than {paths[0]}"
+        with pytest.raises(BundleError, match=message) if told else nullcontext():
+            load_average(paths)

@@ -268,6 +268,8 @@ def test_bad_files_are_told(tmp_path: Path) -> None:
     ):
         write_file(path, weights, **wrong)
         refused("its settings are damaged")
+    safetensors.torch.save_file(weights, path, {METADATA: "[" * 100_000})
+    refused("its settings are damaged")
     for wrong in (
         {"cell": "lstm"},
         {"hidden_size": 10_000},

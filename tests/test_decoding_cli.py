@@ -310,6 +310,8 @@ def test_a_bad_language_model_is_one_clear_line(
         (["--lexicon", "nowhere.txt"], "nowhere.txt: cannot read this lexicon"),
         (["--lm-weight", "nan"], "lm_weight nan is not finite"),
         (["--hotwords", " , "], "names no word"),
+        (["--decoder", "beam", "--lm-weight", "2"], "without a language model has no lm_weight"),
+        (["--decoder", "beam", "--char-score", "2"], "a character model has no char_score"),
     ],
 )
 def test_contradictory_options_are_one_clear_line(
@@ -322,6 +324,20 @@ def test_contradictory_options_are_one_clear_line(
     assert result.returncode == 1
     [line] = result.stderr.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("hotword_score", "without hotwords has no hotword_score"),
+        ("unknown_score", "that searches by sound has no unknown_score"),
+    ],
+)
+def test_a_setting_that_the_packaged_model_does_not_use_is_refused(
+    setting: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Transcriber.load(packaged_model(), "cpu", **{setting: 1.0})
 
 
 def test_hotwords_from_a_file_and_from_the_command_line(arpa: Path, tmp_path: Path) -> None:

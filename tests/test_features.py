@@ -237,6 +237,9 @@ def test_frame_seconds() -> None:
     [
         ({"win_length": 513}, "win_length 513 exceeds n_fft 512"),
         ({"n_fft": 511}, "n_fft 511 is odd"),
+        ({"hop_length": -160}, r"hop_length -160 is not in 1\.\."),
+        ({"n_mels": 10**9}, r"n_mels 10+ is not in 1\.\."),
+        ({"log_floor": 0.0}, "log_floor 0.0 is not above 0"),
         ({"f_max": 8001.0}, "f_max 8001.0 Hz exceeds half of 16000 Hz"),
         ({"kind": "mfcc", "n_mfcc": 81}, "n_mfcc 81 exceeds n_mels 80"),
     ],

@@ -56,6 +56,8 @@ def test_line_ends_and_byte_order_mark(tmp_path: Path, end: str, encoding: str) 
         (LINE | {"duration": -1}, "above 0"),
         (LINE | {"duration": float("nan")}, "finite"),
         (LINE | {"duration": float("inf")}, "finite"),
+        (LINE | {"duration": 10**400}, "finite"),
+        ("1" * 5000, "not a JSON object: a number has too many digits"),
         (LINE | {"offset": 2.5}, "offset is not supported"),
         (LINE, "id 'one' comes twice"),
     ],

@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import lzma
+import math
 import random
 import re
 from collections import Counter, defaultdict
@@ -337,6 +338,16 @@ def test_perplexity_with_and_without_unknown_words(tmp_path: Path, order: int) -
     assert (result.sentences, result.words, result.unknown) == (2, 4, 1)
     assert result.including_unknown == pytest.approx(10 ** (-(known + zebra) / 6), rel=1e-4)
     assert result.excluding_unknown == pytest.approx(10 ** (-known / 5), rel=1e-4)
+
+
+def test_a_perplexity_beyond_floats_is_infinite(tmp_path: Path) -> None:
+    path = tmp_path / "m.arpa"
+    path.write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-999 <unk>\n-1 </s>\n-1 A\n\n\\end\\\n")
+    result = measure_perplexity(path, [["B"]])
+    assert (result.including_unknown, result.excluding_unknown) == (math.inf, 10)
+    (tmp_path / "text").write_text("B\n")
+    printed = run("perplexity", path, tmp_path / "text", "--json")
+    assert json.loads(printed.stdout)["perplexity_including_unknown"] is None
 
 
 def test_equal_models_are_equal_files(tmp_path: Path) -> None:

@@ -72,3 +72,11 @@ def test_the_search_divides_by_the_priors(words):
 def test_priors_of_another_alphabet_are_refused():
     with pytest.raises(ConfigError, match="3 priors for 4 tokens"):
         scaled_priors(DecoderConfig(priors=(0.0, 0.0, 0.0)), TOKENIZER)
+
+
+def test_a_beam_without_words_needs_no_priors():
+    """Those of a model of phones and words may remain where the words were taken out."""
+    config = DecoderConfig("beam", priors=(0.0,) * 40)
+    log_probs = torch.eye(len(TOKENIZER))[None, 1:3].mul(9).log_softmax(dim=2)
+    [[best, *_]] = BeamDecoder(TOKENIZER, config).decode(log_probs, torch.tensor([2]))
+    assert best.tokens == (1, 2)

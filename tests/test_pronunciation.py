@@ -184,7 +184,11 @@ def test_a_wrong_packed_dictionary_is_one_line(
 
 
 @pytest.mark.parametrize(
-    "words", ["{", "3", '["THE"]', '{"THE": []}', '{"THE": [""]}', '{"THE": ["DH", "ZH"]}']
+    "words",
+    [
+        *("{", "3", '["THE"]', '{"THE": []}', '{"THE": [""]}', '{"THE": [" "]}', '{"THE": "AH"}'),
+        '{"THE": ["DH", "ZH"]}',
+    ],
 )
 def test_packed_words_without_phones_are_one_line(words: str) -> None:
     tensor = torch.frombuffer(bytearray(words.encode()), dtype=torch.uint8)

@@ -272,6 +272,11 @@ def test_results_survive_a_file(tmp_path: Path) -> None:
         ("[" * 100_000, ":1: not an object with id"),
         ('{"id": "a", "reference": "A"}', ":1: not an object with id"),
         ('{"id": "a", "reference": "A", "hypothesis": 1}', ":1: not an object with id"),
+        ('{"id": null, "reference": "A", "hypothesis": "A"}', ":1: not an object with id"),
+        *(
+            (f'{{"id": "a", "reference": "A", "hypothesis": "A", {more}}}', ":1: not an object")
+            for more in ('"duration": 1' + "0" * 400, '"duration": -5', '"audio": [1]')
+        ),
         ('{"id": "a", "reference": "A", "hypothesis": ""}\n' * 2, ":2: id 'a' comes twice"),
         (None, "cannot read"),
     ],

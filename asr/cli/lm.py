@@ -1,6 +1,7 @@
 """``asr lm``: language models, built, measured and sampled."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -132,7 +133,8 @@ def perplexity(
             "perplexity_including_unknown": result.including_unknown,
             "perplexity_excluding_unknown": result.excluding_unknown,
         }
-        typer.echo(json.dumps(asdict(result) | perplexities, indent=2))
+        finite = {name: x if math.isfinite(x) else None for name, x in perplexities.items()}
+        typer.echo(json.dumps(asdict(result) | finite, indent=2))
         return
     share = result.unknown / max(result.words, 1)
     typer.echo(

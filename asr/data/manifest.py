@@ -7,8 +7,8 @@ be moved together with its manifests.
 """
 
 import json
-import math
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +77,8 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
         raise ManifestError(f"{where}: not a JSON object: {error.msg}") from error
+    except ValueError as error:
+        raise ManifestError(f"{where}: not a JSON object: a number has too many digits") from error
     except RecursionError as error:
         raise ManifestError(f"{where}: not a JSON object: nested too deeply") from error
     if not isinstance(entry, dict):
@@ -89,7 +91,7 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
         raise ManifestError(f"{where}: audio_filepath and text must be strings")
     if isinstance(duration, bool) or not isinstance(duration, int | float):
         raise ManifestError(f"{where}: duration must be a number of seconds")
-    if not (duration > 0 and math.isfinite(duration)):
+    if not 0 < duration <= sys.float_info.max:
         raise ManifestError(f"{where}: duration must be a finite number of seconds above 0")
     if entry.get("offset"):
         raise ManifestError(f"{where}: offset is not supported; cut the recording into utterances")

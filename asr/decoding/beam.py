@@ -89,7 +89,7 @@ class BeamDecoder:
             if hotwords or words is not None:
                 what = "hotwords need" if hotwords else "a lexicon needs"
                 raise ConfigError(f"{what} a language model; give one with --lm")
-            self._end = np.zeros((0, len(tokenizer)), np.float32)
+            self._end = np.zeros((0, len(self.tokenizer)), np.float32)
         else:
             if " " not in tokenizer.alphabet:
                 raise ConfigError(
@@ -154,12 +154,12 @@ class BeamDecoder:
 
     def _configured(self, config: DecoderConfig) -> LexiconDecoder | LexiconFreeDecoder:
         blank = self.tokenizer.blank
-        self._priors = scaled_priors(config, self.tokenizer)
         tokens = min(TOKENS_PER_FRAME, len(self.tokenizer))
         width, ctc = config.beam_width, CriterionType.CTC
         if self._scorer is None:
             free = LexiconFreeDecoderOptions(width, tokens, BEAM_THRESHOLD, 0.0, 0.0, True, ctc)
             return LexiconFreeDecoder(free, ZeroLM(), -1, blank, [])
+        self._priors = scaled_priors(config, self.tokenizer)
         smallest = SMALLEST_WEIGHT if isinstance(self._scorer, HotwordModel) else 0.0
         self._options = LexiconDecoderOptions(
             beam_size=width,

@@ -372,7 +372,14 @@ def _parse_settings(text: str | None, path: str | Path) -> CharacterModelConfig:
                 "upgrade asr"
             )
         return CharacterModelConfig(**settings)
-    except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
+    except (
+        AttributeError,
+        ConfigError,
+        KeyError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise LanguageModelError(
             f"{path}: its settings are damaged ({error}); train or fetch the model again"
         ) from error

@@ -1,5 +1,7 @@
 """How well an n-gram model foresees a text."""
 
+import math
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +33,19 @@ class Perplexity:
 
     @property
     def including_unknown(self) -> float:
-        """Perplexity per word, unknown words scored as ``<unk>``."""
-        return float(10 ** (-self.log10_prob / (self.words + self.sentences)))
+        """Perplexity per word, unknown words scored as ``<unk>``; infinite beyond floats."""
+        return _perplexity(self.log10_prob, self.words + self.sentences)
 
     @property
     def excluding_unknown(self) -> float:
         """Perplexity per word that the model knows."""
         known = self.words - self.unknown + self.sentences
-        return float(10 ** (-self.log10_prob_known / known))
+        return _perplexity(self.log10_prob_known, known)
+
+
+def _perplexity(log10_prob: float, tokens: int) -> float:
+    exponent = -log10_prob / tokens
+    return 10.0**exponent if exponent < sys.float_info.max_10_exp else math.inf
 
 
 def measure_perplexity(

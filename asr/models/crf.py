@@ -71,7 +71,8 @@ class Denominator:
         """Return the natural log of that sum, (batch,).
 
         Args:
-            log_probs: (batch, frames, vocab) float32, natural log; the blank is 0.
+            log_probs: (batch, frames, vocab) float32, natural log; the blank is 0. At least one
+                frame.
             lengths: (batch,) int64, valid frames; the others do not count.
         """
         with torch.autocast(log_probs.device.type, enabled=False):

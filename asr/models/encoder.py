@@ -10,6 +10,12 @@ from asr.errors import ConfigError
 from asr.features import length_mask
 from asr.models.recurrent import Cell, LockedDropout, RecurrentBlock, reversal_index
 
+LARGEST = {  # lest a damaged file asks for any
+    "hidden_size": 10_000,
+    "num_layers": 1_000,
+    "conv_channels": 10_000,
+}
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -34,8 +40,9 @@ class EncoderConfig:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        if min(self.hidden_size, self.num_layers, self.conv_channels) < 1:
-            raise ConfigError("hidden_size, num_layers and conv_channels must be at least 1")
+        for name, largest in LARGEST.items():
+            if not 1 <= getattr(self, name) <= largest:
+                raise ConfigError(f"{name} {getattr(self, name)} is not in 1..{largest}")
         if self.subsampling not in (2, 3, 4):
             raise ConfigError(f"subsampling {self.subsampling} is not 2, 3 or 4")
         if not 0 <= self.dropout < 1:

@@ -56,18 +56,25 @@ def read_utterances(path: str | Path) -> list[ScoredUtterance]:
 def _parse(line: str, where: str) -> ScoredUtterance:
     try:
         row = json.loads(line)
-        duration = float(row.get("duration") or 0)
-        if not math.isfinite(duration):
-            raise ValueError("a duration is finite")
+        duration, audio = float(row.get("duration") or 0), row.get("audio") or ""
+        if not (0 <= duration < math.inf and isinstance(audio, str) and as_name(row["id"])):
+            raise ValueError("an id has letters, a duration an end, and audio is a path")
         return score_utterance(
             as_name(row["id"]),
             row["reference"],
             row["hypothesis"],
-            audio=row.get("audio") or "",
+            audio=audio,
             duration=duration,
             speaker=as_name(row.get("speaker")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        KeyError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ManifestError(
             f"{where}: not an object with id, reference and hypothesis; "
             "give the utterances.jsonl of asr evaluate"

@@ -10,12 +10,11 @@ weights, the decoder's settings and the language model too, is that of the first
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from asr.bundle import Bundle, Precision, load_bundle
-from asr.checkpoint import mean_weights
+from asr.checkpoint import mean_weights, settings_of
 from asr.errors import AsrError, ConfigError
-from asr.models.ctc import CtcModel
 
 
 def average(bundles: list[Bundle], shares: list[float]) -> Bundle:
@@ -30,7 +29,7 @@ def average(bundles: list[Bundle], shares: list[float]) -> Bundle:
     first = bundles[0]
     model = first.model
     for bundle in bundles[1:]:
-        if _settings(bundle.model) != _settings(model):
+        if settings_of(bundle.model) != settings_of(model):
             raise ConfigError(
                 f"{bundle.path}: is built otherwise than {first.path}; only models that were "
                 "trained onwards from the same one have a mean"
@@ -38,12 +37,6 @@ def average(bundles: list[Bundle], shares: list[float]) -> Bundle:
     states = [bundle.model.state_dict() for bundle in bundles]
     model.load_state_dict(mean_weights(states, shares))
     return first
-
-
-def _settings(model: CtcModel) -> tuple[Any, ...]:
-    phones = model.phone_tokenizer
-    shape = model.features_config, replace(model.encoder_config, dropout=0.0)  # not of the weights
-    return *shape, model.tokenizer.alphabet, phones and phones.phones
 
 
 def main() -> None:
