@@ -137,6 +137,12 @@ class _File:
             self.tasks.popleft()
             if words:
                 start, end = (at / self.sample_rate for at in (task.piece.begin, task.piece.end))
+                # Speech that was cut without a pause may have a word on both sides.
+                start, end = min(start, words[0].start), max(end, words[-1].end)
+                if following and following.words:
+                    end = min(end, following.words[0].start)
+                if self.segments:
+                    start = max(start, self.segments[-1].end)
                 self.segments.append(
                     Segment(start, end, " ".join(word.word for word in words), words)
                 )

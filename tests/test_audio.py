@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from signals import noise, tone
 
 from asr import audio
-from asr.audio import AUDIO_SUFFIXES, audio_duration, iter_audio, load_audio
+from asr.audio import AUDIO_SUFFIXES, audio_duration, iter_audio, load_audio, stated_duration
 from asr.data.manifest import read_manifest
 from asr.errors import AudioError, AudioWarning
 from asr.text import CharTokenizer, normalise
@@ -410,10 +410,84 @@ def test_variable_rate_mp3_without_length_header_is_not_silently_short(tmp_path)
         assert len(load_audio(path, 16_000)) < 15 * 16_000
 
 
-def test_mp3_with_tag_at_its_end_is_whole(tmp_path):
-    path = write(tmp_path / "a.mp3", noise(3.0))
-    path.write_bytes(path.read_bytes() + b"TAG" + b"title".ljust(125, b"\0"))
-    assert len(load_audio(path, 16_000)) == 48_000
+ID3V1 = b"TAG" + b"title".ljust(125, b"\0")
+APE_FOOT = b"APETAGEX" + struct.pack("<4I", 2000, 20_032, 1, 2**31) + bytes(8)
+APE = APE_FOOT + bytes(20_000) + APE_FOOT  # its head looks like its foot
+ID3V2 = b"ID3\3\0\0" + bytes([0, 1, 28, 0]) + bytes((1 << 14) + (28 << 7))
+
+
+@pytest.mark.parametrize("seconds", [0.5, 10.0])
+@pytest.mark.parametrize("states_length", [True, False])
+@pytest.mark.parametrize(("head", "tail"), [(b"", ID3V1), (b"", APE), (ID3V2, APE + ID3V1)])
+def test_mp3_with_tags_is_whole(tmp_path, head, tail, states_length, seconds):
+    path = tmp_path / "a.mp3"
+    constant = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
+    soundfile.write(path, noise(seconds), 16_000, **constant)
+    sound = path.read_bytes()
+    whole = len(load_audio(path, 16_000))
+    if not states_length:
+        start = mp3_frames(sound)[1]
+        assert b"Info" in sound[:start]
+        sound = sound[start:]
+    path.write_bytes(head + sound + tail)
+    assert len(load_audio(path, 16_000)) == pytest.approx(whole, abs=0 if states_length else 2400)
+    assert stated_duration(path) == pytest.approx(seconds, abs=0.15)
+
+
+@pytest.mark.parametrize("good", [10.0, 45.0])  # less than a block, and more
+def test_mp3_is_read_up_to_the_damage(tmp_path, good):
+    path = write(tmp_path / "a.mp3", noise(good + 5.0))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * good / (good + 5.0))].ljust(len(data), b"\0"))
+    with pytest.warns(AudioWarning, match="cut short or damaged"):
+        assert len(load_audio(path, 16_000)) == pytest.approx(good * 16_000, abs=0.6 * 16_000)
+
+
+@pytest.mark.parametrize("suffix", ["ogg", "opus"])
+def test_ogg_streams_one_after_another_are_not_silently_short(tmp_path, suffix):
+    first, second = (write(tmp_path / f"{s}.{suffix}", noise(s)) for s in (3.0, 2.0))
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    with pytest.warns(AudioWarning, match="holds several streams one after another"):
+        assert len(load_audio(first, 16_000)) == 48_000
+
+
+@pytest.mark.parametrize("suffix", ["rf64", "w64", "au", "sph", "voc"])
+def test_other_formats_warn_of_a_cut_too(tmp_path, suffix):
+    formats = {"sph": "NIST", "voc": "VOC"}
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, noise(4.0), 16_000, "PCM_16", format=formats.get(suffix))
+    assert len(load_audio(path, 16_000)) == 64_000  # without a warning
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.warns(AudioWarning, match="cut short; only (1.9|2.0)"):
+        load_audio(path, 16_000)
+
+
+def test_wav_that_goes_on_after_what_its_header_tells_is_not_silently_short(tmp_path):
+    path = write(tmp_path / "a.wav", noise(4.0))
+    data = bytearray(path.read_bytes())
+    data[40:44] = struct.pack("<I", 32_000)
+    path.write_bytes(data)
+    with pytest.warns(AudioWarning, match="header tells less than the file holds"):
+        assert len(load_audio(path, 16_000)) == 16_000
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_wav_whose_recorder_never_wrote_the_sizes_is_read(tmp_path, subtype):
+    path = write(tmp_path / "a.wav", noise(3.0), subtype=subtype)
+    expected = load_audio(path, 16_000)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[4:8] = data[at : at + 4] = bytes(4)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(load_audio(path, 16_000), expected)
+    assert stated_duration(path) == 3.0
+
+
+def test_wav_without_samples_does_not_play_its_metadata(tmp_path):
+    path = write(tmp_path / "a.wav", np.zeros(0))
+    path.write_bytes(path.read_bytes() + struct.pack("<4sI", b"LIST", 400) + bytes(400))
+    assert f"{path}: holds no sound" in error_of(load_audio, path, 16_000)
 
 
 # Files that hold no usable sound

@@ -94,6 +94,10 @@ def test_a_recording_named_twice_is_transcribed_once(model: Path, folder: Path) 
     once = run("transcribe", folder, "--model", model)
     twice = run("transcribe", folder, folder / "0.wav", folder, "--model", model)
     assert twice.exit_code == 0 and twice.stdout == once.stdout
+    last = sorted(folder.glob("*.wav"))[-1]
+    before = run("transcribe", last, folder, last, "--model", model, "--format", "jsonl")
+    paths = [Path(json.loads(line)["path"]) for line in before.stdout.splitlines()]
+    assert paths[0] == last and len(set(paths)) == len(paths)
 
 
 def test_recordings_of_one_name_do_not_share_a_ctm_file(

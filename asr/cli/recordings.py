@@ -56,8 +56,10 @@ def find_recordings(inputs: Iterable[str]) -> tuple[list[Recording], int]:
                 print_error(AudioError(f"{name}: no recordings in this folder; name another"))
         else:
             recordings.append(Recording(name, Path(folder.stem)))
-    once = {recording.path: recording for recording in reversed(recordings)}  # the first of each
-    return list(reversed(once.values())), failures
+    once: dict[str, Recording] = {}
+    for recording in recordings:
+        once.setdefault(recording.path, recording)
+    return list(once.values()), failures
 
 
 def check_names(
