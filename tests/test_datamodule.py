@@ -212,6 +212,6 @@ def test_copies_want_a_cache():
         SpeechDataModule(augment_copies=4)
 
 
-def test_less_than_no_processes_are_refused():
+def test_fewer_than_no_processes_are_refused():
     with pytest.raises(ConfigError, match="num_workers -1 is no number of processes"):
         SpeechDataModule(num_workers=-1)

@@ -93,7 +93,7 @@ class SpeechDataModule(lightning.LightningDataModule):
         seed: of batch order and distortion.
 
     Raises:
-        ConfigError: copies are to be kept, but no folder is named; there are less than 0 processes.
+        ConfigError: copies are to be kept, but no folder is named; processes are below 0.
         PronunciationError: the dictionary cannot be read.
     """
 
