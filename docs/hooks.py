@@ -162,7 +162,8 @@ def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
 def formula(match: re.Match[str]) -> str:
     """Return a formula as MathML."""
     display = "inline" if match[1] == "span" else "block"
-    math = latex2mathml.converter.convert(html.unescape(match[2]).strip(), display=display)
+    latex = html.unescape(match[2]).strip().replace("{aligned}", "{align*}")  # which it knows
+    math = latex2mathml.converter.convert(latex, display=display)
     return math if display == "inline" else f'<div class="formula">{math}</div>'
 
 

@@ -235,6 +235,8 @@ def test_links_lead_somewhere(site: Path) -> None:
 def test_formulas_and_roles_are_rendered(site: Path) -> None:
     recurrence = (site / "recurrence.html").read_text("utf-8")
     assert recurrence.count("<math") > 40
+    assert recurrence.count("<mtable") == 3  # aligned lines
+    assert "<mi>&</mi>" not in recurrence
     for page in site.rglob("*.html"):
         text = page.read_text("utf-8")
         assert not re.search(r'class="arithmatex"|:(class|func|meth|mod|data):<code>', text), page
